@@ -16,6 +16,10 @@ type Options struct {
 	Node    string        // written into each attempt
 	Timeout time.Duration // of one attempt; its end is a failed attempt. 0: none
 
+	// Hold is the longest wait that the run sits out. A longer one ends it as Retrying, with
+	// Result.Next set, for the caller to put the delivery away until then. 0: any wait.
+	Hold time.Duration
+
 	// OnAttempt is called after every attempt that counts, before the wait, on the
 	// caller's goroutine. next is when the following attempt begins, zero if none will.
 	OnAttempt func(a Attempt, next time.Time)
@@ -23,9 +27,10 @@ type Options struct {
 
 // A Result is how a run ended.
 type Result struct {
-	Status   Status    // Delivered, Dead or Stopped
+	Status   Status    // Delivered, Dead, Stopped or Retrying
 	Reason   Reason    // of Dead: ReasonAttempts or ReasonPermanent
 	Attempts []Attempt // made in this run, at most MaxKept
+	Next     time.Time // of Retrying: when the next attempt is due
 	Err      error     // of the last attempt; of the context when Stopped
 }
 
@@ -64,7 +69,10 @@ func (p Policy) Run(ctx context.Context, do func(ctx context.Context, attempt in
 		default:
 			wait = p.Wait(n, err)
 		}
-		o.report(a, res.Status, wait)
+		res.Next = o.report(a, res.Status, wait)
+		if res.Status == "" && o.Hold > 0 && wait > o.Hold {
+			res.Status = Retrying
+		}
 		if res.Status != "" {
 			return res
 		}
@@ -75,7 +83,7 @@ func (p Policy) Run(ctx context.Context, do func(ctx context.Context, attempt in
 }
 
 func (r Result) stopped(err error) Result {
-	r.Status, r.Reason, r.Err = Stopped, "", err
+	r.Status, r.Reason, r.Next, r.Err = Stopped, "", time.Time{}, err
 	return r
 }
 
@@ -88,15 +96,15 @@ func (r *Result) keep(a Attempt) {
 	r.Attempts = append(r.Attempts, a)
 }
 
-func (o Options) report(a Attempt, s Status, wait time.Duration) {
-	if o.OnAttempt == nil {
-		return
-	}
-	var next time.Time
+// report tells OnAttempt and returns when the next attempt is due.
+func (o Options) report(a Attempt, s Status, wait time.Duration) (next time.Time) {
 	if s == "" {
 		next = time.Now().UTC().Add(wait)
 	}
-	o.OnAttempt(a, next)
+	if o.OnAttempt != nil {
+		o.OnAttempt(a, next)
+	}
+	return next
 }
 
 // try makes one attempt, turning a panic into its error.
