@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -71,4 +72,14 @@ func Excerpt(text string) string {
 		text = text[:cut]
 	}
 	return strings.ToValidUTF8(text, "\uFFFD")
+}
+
+// JoinAttempts returns the earlier attempts followed by the later ones, at most [MaxKept]
+// of them: the first, and the latest. It shares no memory with either.
+func JoinAttempts(earlier, later []Attempt) []Attempt {
+	all := append(slices.Clone(earlier), later...)
+	if over := len(all) - MaxKept; over > 0 {
+		all = slices.Delete(all, 1, 1+over)
+	}
+	return all
 }

@@ -55,7 +55,7 @@ func (p Policy) Run(ctx context.Context, do func(ctx context.Context, attempt in
 		}
 		a.Took = time.Since(a.At)
 		a.describe(err)
-		res.keep(a)
+		res.Attempts = JoinAttempts(res.Attempts, []Attempt{a})
 		res.Err = err
 
 		var wait time.Duration
@@ -85,15 +85,6 @@ func (p Policy) Run(ctx context.Context, do func(ctx context.Context, attempt in
 func (r Result) stopped(err error) Result {
 	r.Status, r.Reason, r.Next, r.Err = Stopped, "", time.Time{}, err
 	return r
-}
-
-// keep appends a; when there are too many the second oldest goes, so that the first
-// failure and the latest ones stay.
-func (r *Result) keep(a Attempt) {
-	if len(r.Attempts) >= MaxKept {
-		r.Attempts = append(r.Attempts[:1], r.Attempts[2:]...)
-	}
-	r.Attempts = append(r.Attempts, a)
 }
 
 // report tells OnAttempt and returns when the next attempt is due.

@@ -52,6 +52,7 @@ type Verdict struct {
 	Attempts []Attempt `json:"attempts,omitempty"`
 	At       time.Time `json:"at"`                 // when this was decided
 	NextAt   time.Time `json:"next_at,omitzero"`   // of Retrying
+	Parked   bool      `json:"parked,omitempty"`   // of Retrying: it waits in the LATER stream, not in memory
 	Node     string    `json:"node,omitempty"`     // who decided
 	Reply    string    `json:"reply_id,omitempty"` // id of the signal that the receiver answered with
 	Letter   string    `json:"letter,omitempty"`   // id of the dead letter
