@@ -1,7 +1,13 @@
 package signal
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"time"
+
+	"github.com/signalmesh/signalmesh/pkg/fault"
 )
 
 // SpecVersion is the CloudEvents version that is written. "1.0.2" is accepted as an
@@ -32,4 +38,56 @@ type Signal struct {
 	// Extensions are the CloudEvents extension attributes. A value is a string, a bool or
 	// an int64; names are lower-case ASCII letters and digits and never a core attribute.
 	Extensions map[string]any
+}
+
+// Clone returns a copy that shares nothing with s.
+func (s *Signal) Clone() *Signal {
+	c := *s
+	c.Data = bytes.Clone(s.Data)
+	c.Extensions = maps.Clone(s.Extensions)
+	return &c
+}
+
+// IsJSON reports whether the data is JSON text, going by the content type: application/json,
+// text/json, anything ending in "+json", or none at all.
+func (s *Signal) IsJSON() bool { return isJSONType(s.DataContentType) }
+
+// Decode stores the data in the value that into points to. A *[]byte gets a copy of the data
+// as it is, a *string the text of data that is not JSON, and anything else is filled by
+// json.Unmarshal. No data, data of another content type, and data that does not fit are
+// errors coded Invalid.
+func (s *Signal) Decode(into any) error {
+	if s.Data == nil {
+		return violation("data", "the signal has none")
+	}
+	if raw, ok := into.(*[]byte); ok {
+		*raw = bytes.Clone(s.Data)
+		return nil
+	}
+	if !s.IsJSON() {
+		text, ok := into.(*string)
+		if !ok {
+			return violation("data", "cannot decode %.64q into a Go %T", s.DataContentType, into)
+		}
+		*text = string(s.Data)
+		return nil
+	}
+	if err := json.Unmarshal(s.Data, into); err != nil {
+		return fault.Wrap(fault.Invalid, fmt.Errorf("data: %w", err))
+	}
+	return nil
+}
+
+// SetBytes sets data that was received as plain bytes under the content type that is set.
+// The error, coded Invalid or TooLarge, says that the bytes are not the JSON they claim to be.
+// Bytes without a content type that are not JSON get application/octet-stream, since no
+// content type means JSON. The slice is kept; nil is no data.
+func (s *Signal) SetBytes(data []byte) error {
+	s.Data = data
+	err := s.checkData()
+	if err != nil && s.DataContentType == "" {
+		s.DataContentType = contentTypeBytes
+		return nil
+	}
+	return err
 }
