@@ -1,0 +1,56 @@
+package dispatch
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+
+	"github.com/signalmesh/signalmesh/pkg/signal"
+)
+
+// Info says which delivery an attempt belongs to. It travels in the attempt's context.
+type Info struct {
+	Key      string // idempotency key: the same for every attempt of the delivery; see [Key]
+	Bus      string // bus the signal is on
+	Route    string // route or subscription that caused the delivery
+	Target   string // name of the target within it
+	Attempt  int    // from 1
+	Sequence uint64 // position of the signal on the bus
+}
+
+type infoKey struct{}
+
+// WithInfo returns a context that carries info.
+func WithInfo(ctx context.Context, info Info) context.Context {
+	return context.WithValue(ctx, infoKey{}, info)
+}
+
+// InfoFrom returns the Info in ctx, or the zero Info.
+func InfoFrom(ctx context.Context) Info {
+	info, _ := ctx.Value(infoKey{}).(Info)
+	return info
+}
+
+// Key makes an idempotency key of what identifies a delivery: 22 letters, digits, "-" and
+// "_", fit for any header. Different parts give different keys.
+func Key(parts ...string) string {
+	h := sha256.New()
+	var size [8]byte
+	for _, p := range parts {
+		for i := range size { // the length first, so that parts can't run into each other
+			size[i] = byte(len(p) >> (8 * i))
+		}
+		h.Write(size[:])
+		h.Write([]byte(p))
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+}
+
+// KeyOf returns the idempotency key of the delivery: the one in ctx, else one made from the
+// signal's identity.
+func KeyOf(ctx context.Context, s *signal.Signal) string {
+	if info := InfoFrom(ctx); info.Key != "" {
+		return info.Key
+	}
+	return Key(s.Source, s.ID)
+}
