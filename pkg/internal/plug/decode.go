@@ -51,9 +51,7 @@ func (d *decoder) value(n Node, v reflect.Value, f field) {
 	if v.Kind() == reflect.Pointer && !v.Type().Implements(decoderType) {
 		if n.IsZero() {
 			v.SetZero()
-			if v.Type().Elem().Kind() != reflect.Struct {
-				return
-			}
+			return
 		}
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), f)
@@ -136,7 +134,7 @@ func (d *decoder) field(n Node, v reflect.Value, f field, present bool) {
 	if !child.IsZero() {
 		before := len(d.problems)
 		d.value(child, v, f)
-		if len(d.problems) == before && f.required && v.Kind() == reflect.String && v.Len() == 0 {
+		if len(d.problems) == before && f.required && isEmpty(v) {
 			d.add(child.tree, child.path, "required, but empty")
 		}
 		return
@@ -148,11 +146,19 @@ func (d *decoder) field(n Node, v reflect.Value, f field, present bool) {
 		}
 	case f.required && present:
 		d.missing(n, child, f)
-	case v.Kind() == reflect.Struct && !d.isCustom(v):
+	case v.Kind() == reflect.Struct && !custom(v.Type()):
 		for _, inner := range schemaOf(v.Type()).fields {
 			d.field(Node{path: joinKey(n.path, f.name)}, v.FieldByIndex(inner.index), inner, false)
 		}
 	}
+}
+
+func isEmpty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.String, reflect.Slice, reflect.Map:
+		return v.Len() == 0
+	}
+	return false
 }
 
 func (d *decoder) missing(n, child Node, f field) {
@@ -165,11 +171,6 @@ func (d *decoder) missing(n, child Node, f field) {
 		text += " (" + f.doc + ")"
 	}
 	d.add(at, joinKey(n.path, f.name), text)
-}
-
-func (d *decoder) isCustom(v reflect.Value) bool {
-	p := reflect.PointerTo(v.Type())
-	return v.Type() == nodeType || p.Implements(decoderType) || p.Implements(textType) || p.Implements(jsonType)
 }
 
 // defaultNode reads the default of a tag: the text itself for strings, YAML otherwise. A

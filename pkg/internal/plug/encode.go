@@ -107,7 +107,7 @@ func omitted(v reflect.Value, f field, raw []byte) bool {
 	case reflect.Slice, reflect.Map:
 		return v.Len() == 0
 	case reflect.Struct:
-		return v.IsZero() || string(raw) == "{}"
+		return custom(v.Type()) && v.IsZero() || string(raw) == "{}"
 	}
 	return v.IsZero()
 }

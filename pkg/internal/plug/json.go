@@ -197,7 +197,8 @@ func (t *tree) appendNumber(b []byte) ([]byte, error) {
 	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
 		return nil, fmt.Errorf("%s is not a number that JSON can hold", t.text)
 	}
-	return json.Marshal(f) //nolint:wrapcheck // cannot fail for a finite float
+	number, err := json.Marshal(f)
+	return append(b, number...), err
 }
 
 func (t *tree) float() (float64, error) {

@@ -188,6 +188,9 @@ func (b *builder) scalar(t *tree, n *yaml.Node, path string) {
 		t.kind = kindInt
 	case "!!float":
 		t.kind = kindFloat
+		if !strings.ContainsAny(n.Value, ".eE") { // a whole number beyond 64 bits
+			t.kind = kindInt
+		}
 	case "!!str", "!!timestamp", "!!binary":
 		t.kind = kindString
 	default:

@@ -37,11 +37,8 @@ func (p Problem) String() string {
 }
 
 func place(file string, line int) string {
-	switch {
-	case line == 0:
+	if line == 0 || file == "" { // without a file, a line means nothing to the reader
 		return file
-	case file == "":
-		return "line " + strconv.Itoa(line)
 	}
 	return file + ":" + strconv.Itoa(line)
 }

@@ -4,7 +4,7 @@ import "strings"
 
 // closest returns the known word that text was probably meant to be, or "".
 func closest(text string, known []string) string {
-	best, distance := "", len(text)/3+2
+	best, distance := "", max(1, (len(text)+1)/4)+1
 	for _, k := range known {
 		if simplified(k) == simplified(text) {
 			return k

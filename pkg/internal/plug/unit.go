@@ -76,6 +76,7 @@ func ParseDuration(text string) (time.Duration, error) {
 		rest, sign = after, -1
 	}
 	var total float64
+	var days bool
 	for _, u := range []struct {
 		name   string
 		factor time.Duration
@@ -89,14 +90,14 @@ func ParseDuration(text string) (time.Duration, error) {
 			return 0, fmt.Errorf("%q is not a duration such as 500ms, 5s or 7d", text)
 		}
 		total += f * float64(u.factor)
-		rest = after
+		rest, days = after, true
 	}
-	if rest != "" || total == 0 {
+	if rest != "" || !days {
 		d, err := time.ParseDuration(rest)
 		if err != nil || d < 0 {
 			return 0, fmt.Errorf("%q is not a duration such as 500ms, 5s or 7d", text)
 		}
-		if total == 0 { // keep whole nanoseconds exact
+		if !days { // keep whole nanoseconds exact
 			return time.Duration(sign) * d, nil
 		}
 		total += float64(d)
