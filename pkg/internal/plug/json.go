@@ -110,8 +110,8 @@ func (r *jsonReader) object(t *tree, path string, depth int) error {
 		if err != nil {
 			return err
 		}
-		if first := t.field(key); first != nil {
-			r.addf(&tree{file: r.file, at: at}, joinKey(path, key), "the key is repeated, first on line %d", first.at.line)
+		if first := t.index(key); first >= 0 {
+			r.addf(&tree{file: r.file, at: at}, joinKey(path, key), "the key is repeated, first on line %d", t.keyAt[first].line)
 			continue
 		}
 		t.put(key, at, value)

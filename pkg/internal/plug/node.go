@@ -2,6 +2,7 @@ package plug
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,24 +27,49 @@ type tree struct {
 	items []*tree
 	keys  []string // maps: in the order of the document
 	keyAt []position
+	byKey map[string]int // index into keys, once there are many
 	file  string
 	at    position
-
-	problems []Problem // of the root: what the document itself has wrong
 }
 
 type position struct{ line, column int }
 
+// field is the value of key, or nil.
 func (t *tree) field(key string) *tree {
-	if t == nil || t.kind != kindMap {
-		return nil
-	}
-	for i, k := range t.keys {
-		if k == key {
-			return t.items[i]
-		}
+	if i := t.index(key); i >= 0 {
+		return t.items[i]
 	}
 	return nil
+}
+
+// index finds a key, or returns -1. Small maps are not worth a Go map.
+func (t *tree) index(key string) int {
+	if t == nil || t.kind != kindMap {
+		return -1
+	}
+	if t.byKey != nil {
+		if i, ok := t.byKey[key]; ok {
+			return i
+		}
+		return -1
+	}
+	return slices.Index(t.keys, key)
+}
+
+func (t *tree) put(key string, at position, value *tree) {
+	t.keys = append(t.keys, key)
+	t.keyAt = append(t.keyAt, at)
+	t.items = append(t.items, value)
+	if t.byKey != nil {
+		t.byKey[key] = len(t.keys) - 1
+		return
+	}
+	if len(t.keys) > 16 {
+		t.byKey = make(map[string]int, 2*len(t.keys))
+		for i, k := range t.keys {
+			t.byKey[k] = i
+		}
+	}
 }
 
 // A Node is a value in a document that is not decoded yet. It knows where it stands, so

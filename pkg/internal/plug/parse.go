@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	maxDepth = 100       // nesting of maps and lists
-	maxNodes = 1_000_000 // values of one document, aliases expanded
+	maxDepth    = 100    // nesting of maps and lists
+	maxExpanded = 10_000 // values that aliases add to one document
 )
 
 // Parse reads one YAML or JSON document. The name, usually the file's, begins every
@@ -57,7 +57,7 @@ func ParseAll(data []byte, name string) ([]Node, error) {
 			break
 		}
 		b := builder{file: name}
-		t := b.build(&doc, "", 0)
+		t := b.build(&doc, 0)
 		found = append(found, b.problems...)
 		if t != nil && t.kind != kindNull {
 			nodes = append(nodes, Node{tree: t})
@@ -90,93 +90,120 @@ func syntaxProblem(err error, file string) Problem {
 // builder makes a tree of a YAML document.
 type builder struct {
 	collector
-	file  string
-	nodes int
+	file     string
+	path     []string // how the walk came here; joined only for a problem
+	aliased  int      // aliases that the walk is inside of
+	expanded int      // values seen inside of aliases
+	gaveUp   bool
 }
 
-func (b *builder) build(n *yaml.Node, path string, depth int) *tree {
+func (b *builder) problem(at *yaml.Node, format string, args ...any) {
+	b.addf(&tree{file: b.file, at: position{at.Line, at.Column}}, strings.Join(b.path, ""), format, args...)
+}
+
+// tooMuch ends the walk for good at the first value that is too deep, or one too many.
+func (b *builder) tooMuch(n *yaml.Node, depth int) bool {
+	if b.aliased > 0 {
+		b.expanded++
+	}
+	switch {
+	case b.gaveUp:
+	case depth > maxDepth:
+		b.problem(n, "nested deeper than %d levels", maxDepth)
+		b.gaveUp = true
+	case b.expanded > maxExpanded:
+		b.problem(n, "aliases expand to more than %d values", maxExpanded)
+		b.gaveUp = true
+	}
+	return b.gaveUp
+}
+
+func (b *builder) build(n *yaml.Node, depth int) *tree {
 	t := &tree{file: b.file, at: position{n.Line, n.Column}}
-	b.nodes++
-	if depth > maxDepth || b.nodes > maxNodes {
-		if len(b.problems) == 0 || b.nodes <= maxNodes {
-			b.addf(t, path, "nested deeper than %d levels, or more than %d values", maxDepth, maxNodes)
-		}
-		b.nodes = maxNodes // what follows is cut as well
+	if b.tooMuch(n, depth) {
 		return t
 	}
 	switch n.Kind {
 	case yaml.DocumentNode:
-		return b.build(n.Content[0], path, depth)
+		return b.build(n.Content[0], depth)
 	case yaml.AliasNode:
-		return b.build(n.Alias, path, depth+1)
+		b.aliased++
+		t = b.build(n.Alias, depth+1)
+		b.aliased--
 	case yaml.SequenceNode:
 		t.kind = kindList
 		for i, item := range n.Content {
-			t.items = append(t.items, b.build(item, joinIndex(path, i), depth+1))
+			t.items = append(t.items, b.child(item, joinIndex("", i), depth))
 		}
 	case yaml.MappingNode:
 		t.kind = kindMap
-		b.mapping(t, n, path, depth)
+		b.mapping(t, n, depth)
 	default:
-		b.scalar(t, n, path)
+		b.scalar(t, n)
 	}
 	return t
 }
 
+// child builds what is one step below, which is written in front of a problem's text.
+func (b *builder) child(n *yaml.Node, step string, depth int) *tree {
+	b.path = append(b.path, step)
+	t := b.build(n, depth+1)
+	b.path = b.path[:len(b.path)-1]
+	return t
+}
+
+func (b *builder) step(key string) string {
+	if len(b.path) == 0 || !plainKey(key) {
+		return joinKey("", key)
+	}
+	return "." + key
+}
+
 // mapping adds the keys of n to t. Keys written out win over merged ones ("<<").
-func (b *builder) mapping(t *tree, n *yaml.Node, path string, depth int) {
+func (b *builder) mapping(t *tree, n *yaml.Node, depth int) {
 	var merged []*yaml.Node
-	first := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
+		at := key
 		if key.Kind == yaml.AliasNode {
 			key = key.Alias
 		}
-		at := &tree{file: b.file, at: position{key.Line, key.Column}}
-		switch {
+		switch first := t.index(key.Value); {
 		case key.Tag == "!!merge":
 			merged = append(merged, value)
-			continue
 		case key.Kind != yaml.ScalarNode:
-			b.add(at, path, "a key must be a plain text")
-			continue
+			b.problem(at, "a key must be a plain text")
+		case first >= 0:
+			b.path = append(b.path, b.step(key.Value))
+			b.problem(at, "the key is repeated, first on line %d", t.keyAt[first].line)
+			b.path = b.path[:len(b.path)-1]
+		default:
+			t.put(key.Value, position{at.Line, at.Column}, b.child(value, b.step(key.Value), depth))
 		}
-		if line, ok := first[key.Value]; ok {
-			b.addf(at, joinKey(path, key.Value), "the key is repeated, first on line %d", line)
-			continue
-		}
-		first[key.Value] = key.Line
-		t.put(key.Value, at.at, b.build(value, joinKey(path, key.Value), depth+1))
 	}
 	for _, m := range merged {
-		b.merge(t, b.build(m, path, depth+1), path)
+		b.merge(t, b.build(m, depth+1), m)
 	}
 }
 
-func (b *builder) merge(t, from *tree, path string) {
+func (b *builder) merge(t, from *tree, at *yaml.Node) {
 	switch from.kind {
 	case kindMap:
 		for i, key := range from.keys {
-			if t.field(key) == nil {
+			if t.index(key) < 0 {
 				t.put(key, from.keyAt[i], from.items[i])
 			}
 		}
 	case kindList:
 		for _, item := range from.items {
-			b.merge(t, item, path)
+			b.merge(t, item, at)
 		}
 	default:
-		b.add(from, path, "<< must name a map, or a list of maps")
+		b.problem(at, "<< must name a map, or a list of maps")
 	}
 }
 
-func (t *tree) put(key string, at position, value *tree) {
-	t.keys = append(t.keys, key)
-	t.keyAt = append(t.keyAt, at)
-	t.items = append(t.items, value)
-}
-
-func (b *builder) scalar(t *tree, n *yaml.Node, path string) {
+func (b *builder) scalar(t *tree, n *yaml.Node) {
 	t.text = n.Value
 	switch n.ShortTag() {
 	case "!!null":
@@ -195,6 +222,6 @@ func (b *builder) scalar(t *tree, n *yaml.Node, path string) {
 		t.kind = kindString
 	default:
 		t.kind = kindString
-		b.addf(t, path, "the tag %s is not supported", n.Tag)
+		b.problem(n, "the tag %s is not supported", n.Tag)
 	}
 }
