@@ -35,6 +35,9 @@ func NewTarget(adapter string, options any) (Target, error) {
 
 func newTarget(adapter string, options plug.Node) (Target, error) {
 	t := Target{Adapter: adapter}
+	if !validName.MatchString(adapter) {
+		return Target{}, options.Wrap(fault.Newf(fault.Invalid, "%.40q is not the name of an adapter", adapter))
+	}
 	if options.IsZero() {
 		return t, nil
 	}
