@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/signalmesh/signalmesh/pkg/fault"
 )
@@ -34,56 +32,6 @@ func (s *Signal) UnmarshalJSON(text []byte) error {
 	}
 	return d.finish(s)
 }
-
-// UnmarshalJSONBatch reads the CloudEvents JSON batch format, an array of signals, as strictly
-// as [Signal.UnmarshalJSON]. More than limit signals are an error coded TooLarge.
-func UnmarshalJSONBatch(text []byte, limit int) ([]*Signal, error) {
-	c := scanner{src: text}
-	c.space()
-	if c.peek() != '[' {
-		return nil, c.fail("want a batch of signals in brackets")
-	}
-	c.pos++
-	if c.space(); c.peek() == ']' {
-		c.pos++
-		return nil, c.end()
-	}
-	var batch []*Signal
-	for more := true; more; {
-		if len(batch) == limit {
-			return nil, fault.Newf(fault.TooLarge, "more than %d signals in a batch", limit)
-		}
-		d := decoder{scanner: c}
-		s := new(Signal)
-		err := d.envelope()
-		if err == nil {
-			err = d.finish(s)
-		}
-		if err != nil {
-			return nil, &BatchError{Index: len(batch), Err: err}
-		}
-		batch = append(batch, s)
-		c.pos = d.pos
-		if more, err = c.more(']'); err != nil {
-			return nil, err
-		}
-	}
-	return batch, c.end()
-}
-
-// A BatchError says which signal of a batch could not be read.
-type BatchError struct {
-	Index int // counted from 0
-	Err   error
-}
-
-// Error names the signal by its place.
-func (e *BatchError) Error() string {
-	return "signal " + strconv.Itoa(e.Index) + " of the batch: " + e.Err.Error()
-}
-
-// Unwrap returns what is wrong with the signal.
-func (e *BatchError) Unwrap() error { return e.Err }
 
 // The core attributes, in the order of decoder.core.
 const (
@@ -290,8 +238,9 @@ func (d *decoder) finish(s *Signal) error {
 		DataSchema:      text[coreSchema],
 	}
 	if at := text[coreTime]; at != "" {
-		if err := built.Time.UnmarshalText([]byte(at)); err != nil {
-			return violation("time", "not an RFC 3339 time")
+		var err error
+		if built.Time, err = ParseTime("time", at); err != nil {
+			return err
 		}
 	}
 	if err := d.finishExtensions(&built, &arena); err != nil {
@@ -390,48 +339,6 @@ func (d *decoder) finishBase64(s *Signal) error {
 		return violation("data_base64", "not base64")
 	}
 	return s.SetBytes(data[:n])
-}
-
-// unescaped gives the text between the quotes of a JSON string that was scanned before, in a
-// slice of its own. Halves of surrogate pairs are an error: no UTF-8 text stands for them.
-func unescaped(name string, inside []byte) ([]byte, error) {
-	dst := make([]byte, 0, len(inside))
-	for i := 0; i < len(inside); {
-		b := inside[i]
-		if b != '\\' {
-			dst = append(dst, b)
-			i++
-			continue
-		}
-		if b = inside[i+1]; b != 'u' {
-			dst = append(dst, escapes[b])
-			i += 2
-			continue
-		}
-		r := hex4(inside[i+2:])
-		i += 6
-		if utf16.IsSurrogate(r) {
-			if i+6 > len(inside) || inside[i] != '\\' || inside[i+1] != 'u' {
-				return nil, violation(name, "half a surrogate pair")
-			}
-			if r = utf16.DecodeRune(r, hex4(inside[i+2:])); r == utf8.RuneError {
-				return nil, violation(name, "half a surrogate pair")
-			}
-			i += 6
-		}
-		dst = utf8.AppendRune(dst, r)
-	}
-	return dst, nil
-}
-
-var escapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
-
-func hex4(digits []byte) (r rune) {
-	for _, b := range digits[:4] {
-		d, _ := hexDigit(b)
-		r = r<<4 | d
-	}
-	return r
 }
 
 var _ json.Unmarshaler = (*Signal)(nil)

@@ -78,7 +78,7 @@ func extValue(name string, value any) (any, error) {
 	case ID:
 		return v.String(), nil
 	case time.Time:
-		return formatTime(v), nil
+		return FormatTime(v), nil
 	case *url.URL:
 		return v.String(), nil
 	case []byte:
@@ -128,11 +128,8 @@ func (s *Signal) Hops() int {
 
 // Expiry returns the time after which the signal is of no use, if it has one that can be read.
 func (s *Signal) Expiry() (time.Time, bool) {
-	var t time.Time
-	if err := t.UnmarshalText([]byte(s.ExtString(ExtExpiry))); err != nil {
-		return time.Time{}, false
-	}
-	return t, true
+	t, err := ParseTime(ExtExpiry, s.ExtString(ExtExpiry))
+	return t, err == nil
 }
 
 // follow makes s an effect of the cause in every respect that is not set already.
@@ -163,17 +160,4 @@ func (s *Signal) setDefault(name string, value any) {
 		s.Extensions = make(map[string]any, 6)
 	}
 	s.Extensions[name] = value
-}
-
-// formatTime gives the text of a time: RFC 3339 with the offset it has, or in UTC where that
-// offset cannot be written (older zones have seconds in theirs).
-func formatTime(t time.Time) string {
-	return string(appendTime(make([]byte, 0, len(time.RFC3339Nano)), t))
-}
-
-func appendTime(dst []byte, t time.Time) []byte {
-	if _, offset := t.Zone(); offset%60 != 0 || offset <= -86400 || offset >= 86400 {
-		t = t.UTC()
-	}
-	return t.AppendFormat(dst, time.RFC3339Nano)
 }

@@ -109,48 +109,6 @@ func (s *Signal) sizeJSON() int {
 	return n + len(s.Data)*4/3 + 4
 }
 
-// appendQuoted appends text as a JSON string. What is not UTF-8 becomes U+FFFD, as in
-// encoding/json; Validate refuses it.
-func appendQuoted[T string | []byte](dst []byte, text T) []byte {
-	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(text); {
-		b := text[i]
-		if b < utf8.RuneSelf {
-			if b >= ' ' && b != '"' && b != '\\' {
-				i++
-				continue
-			}
-			dst = appendEscape(append(dst, text[start:i]...), b)
-			i++
-			start = i
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(string(text[i:min(i+utf8.UTFMax, len(text))]))
-		if r == utf8.RuneError && size == 1 {
-			dst = append(append(dst, text[start:i]...), "\ufffd"...)
-			start = i + 1
-		}
-		i += size
-	}
-	return append(append(dst, text[start:]...), '"')
-}
-
-func appendEscape(dst []byte, b byte) []byte {
-	switch b {
-	case '"', '\\':
-		return append(dst, '\\', b)
-	case '\n':
-		return append(dst, `\n`...)
-	case '\r':
-		return append(dst, `\r`...)
-	case '\t':
-		return append(dst, `\t`...)
-	}
-	const digits = "0123456789abcdef"
-	return append(dst, '\\', 'u', '0', '0', digits[b>>4], digits[b&0xf])
-}
-
 // mediaType is a content type without its parameters.
 func mediaType(contentType string) string {
 	mt, _, _ := strings.Cut(contentType, ";")

@@ -284,15 +284,3 @@ func (c *scanner) escape() error {
 	}
 	return c.fail("unknown escape in a string")
 }
-
-func hexDigit(b byte) (rune, bool) {
-	switch {
-	case b >= '0' && b <= '9':
-		return rune(b - '0'), true
-	case b >= 'a' && b <= 'f':
-		return rune(b-'a') + 10, true
-	case b >= 'A' && b <= 'F':
-		return rune(b-'A') + 10, true
-	}
-	return 0, false
-}
