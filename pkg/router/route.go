@@ -19,12 +19,11 @@ const (
 // A Route leads the signals that its pattern selects, and its predicate accepts, to a
 // target. Make one with [To].
 type Route[T any] struct {
-	Pattern  pattern.Pattern
 	Target   T
 	Priority int // among routes of equal specificity the higher comes first; 0 by default
-
-	when predicate
-	err  error // what was wrong with the arguments of To, for New and With to report
+	when     predicate
+	Pattern  pattern.Pattern
+	err      error // what was wrong with the arguments of To, for New and With to report
 }
 
 type predicate func(*signal.Signal) (bool, error)

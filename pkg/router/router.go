@@ -62,15 +62,22 @@ func (r *Router[T]) With(routes ...Route[T]) (*Router[T], error) {
 // insert registers a route in a router that is still being built.
 func (r *Router[T]) insert(x *entry[T], e edit) {
 	p := x.route.Pattern
-	if p.IsExact() {
-		h := hashOf(p.String())
-		old := r.exact.get(p.String(), h)
-		if l := old.insert(x, e); l != old {
-			r.exact = r.exact.put(p.String(), h, l, e)
-		}
+	if !p.IsExact() {
+		r.wild = r.wild.own(e)
+		r.wild.insert(p.Segments(), x, false, e)
 		return
 	}
-	r.wild = r.wild.insert(p.Segments(), x, false, e)
+	text, h := p.String(), hashOf(p.String())
+	l := r.exact.get(text, h)
+	if l == nil || l.edit != e {
+		own := new(leaf[T])
+		if l != nil {
+			*own = *l
+		}
+		r.exact.put(text, h, own, e)
+		l = own
+	}
+	l.insert(x, e)
 }
 
 func check[T any](routes []Route[T]) error {
@@ -91,15 +98,18 @@ func (r *Router[T]) Without(text string) *Router[T] {
 		return r // no route has it
 	}
 	l := r.leafOf(p)
-	if l == nil {
+	if l == nil || len(l.entries) == 0 {
 		return r
 	}
 	own, e := *r, newEdit()
 	own.count -= len(l.entries)
 	if p.IsExact() {
-		own.exact = r.exact.remove(text, hashOf(text), e)
-	} else {
-		own.wild = r.wild.remove(p.Segments(), e)
+		own.exact.remove(text, hashOf(text), e)
+		return &own
+	}
+	own.wild = r.wild.own(e)
+	if own.wild.remove(p.Segments(), e); own.wild.empty() {
+		own.wild = nil
 	}
 	return &own
 }
@@ -139,34 +149,22 @@ func (r *Router[T]) route(s *signal.Signal, yield func(T) bool) {
 	if s == nil {
 		return
 	}
-	var m search[T]
-	for _, x := range m.run(r, s.Type) {
+	r.visit(s.Type, func(x *entry[T]) bool {
 		if x.route.when != nil {
 			if ok, _ := x.route.accepts(s); !ok {
-				continue
+				return true
 			}
 		}
-		if !yield(x.route.Target) {
-			break
-		}
-	}
-	m.release()
+		return yield(x.route.Target)
+	})
 }
 
 // Match gives the routes whose pattern selects the type, in order, whatever their
 // predicates say.
 func (r *Router[T]) Match(typ string) iter.Seq[Route[T]] {
-	return func(yield func(Route[T]) bool) { r.match(typ, yield) }
-}
-
-func (r *Router[T]) match(typ string, yield func(Route[T]) bool) {
-	var m search[T]
-	for _, x := range m.run(r, typ) {
-		if !yield(x.route) {
-			break
-		}
+	return func(yield func(Route[T]) bool) {
+		r.visit(typ, func(x *entry[T]) bool { return yield(x.route) })
 	}
-	m.release()
 }
 
 // A Verdict says what became of a route whose pattern selects a signal.

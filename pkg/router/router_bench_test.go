@@ -23,29 +23,37 @@ type world struct {
 
 func newWorld(n int) world {
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
-	randomType := func() string {
-		segs := []string{
-			fmt.Sprintf("domain%d", rng.IntN(max(4, n/250))),
-			fmt.Sprintf("entity%d", rng.IntN(20)),
-			fmt.Sprintf("action%d", rng.IntN(20)),
-			fmt.Sprintf("v%d", rng.IntN(3)),
-		}
-		return strings.Join(segs[:2+rng.IntN(3)], ".")
+	word := func(kind string, of int) string { return fmt.Sprintf("%s%d", kind, rng.IntN(of)) }
+	randomType := func() []string {
+		segs := []string{word("domain", 8+n/100), word("entity", 20), word("action", 12), word("tenant", 16), word("v", 3)}
+		return segs[:3+rng.IntN(3)]
 	}
 	var w world
-	for i := range n {
-		segs := strings.Split(randomType(), ".")
-		switch {
-		case i%20 < 12:
-		case i%20 < 17:
+	for seen := map[string]bool{}; len(w.patterns) < n; {
+		segs := randomType()
+		switch i := len(w.patterns) % 20; {
+		case i < 12:
+		case i < 17:
 			segs[rng.IntN(len(segs))] = "*"
 		default:
 			segs[len(segs)-1] = "**"
 		}
-		w.patterns = append(w.patterns, strings.Join(segs, "."))
+		if p := strings.Join(segs, "."); !seen[p] {
+			seen[p] = true
+			w.patterns = append(w.patterns, p)
+		}
 	}
-	for range 1 << 14 {
-		w.types = append(w.types, randomType())
+	for i := range 1 << 14 {
+		segs := randomType()
+		if i%2 == 0 { // one that some pattern selects
+			segs = strings.Split(w.patterns[rng.IntN(n)], ".")
+			for j := range segs {
+				if segs[j] == "*" || segs[j] == "**" {
+					segs[j] = word("any", 10)
+				}
+			}
+		}
+		w.types = append(w.types, strings.Join(segs, "."))
 	}
 	return w
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"sync"
 )
 
 // entry is a registered route with the numbers that order it: routes come by rank, then by
@@ -32,57 +31,84 @@ func byRank[T any](a, b *entry[T]) int {
 	return cmp.Compare(a.number, b.number)
 }
 
-// search is the working memory of one lookup, meant for the stack.
+// search is the working memory of one lookup. Lookups take turns with a few of them, so
+// that none allocates.
 type search[T any] struct {
+	typ   string
 	words []word
 	found []*entry[T]
 	seen  []*node[T] // the nested "**" that were entered
-
-	pool    *sync.Pool // of *[]*entry[T], for more matches than foundIn holds
-	pooled  *[]*entry[T]
-	wordsIn [16]word
-	foundIn [32]*entry[T]
-	seenIn  [4]*node[T]
 }
 
-// word is a segment of the type.
+// word is a segment of the type: typ[from:to].
 type word struct {
-	text string
-	hash uint64
+	hash     uint64
+	from, to int
 }
 
-// run gives the routes whose pattern selects the type, in order. They are valid until
-// release.
-func (m *search[T]) run(r *Router[T], typ string) []*entry[T] {
-	m.pool = r.scratch
-	m.found = m.foundIn[:0]
-	if l := r.exact.get(typ, hashOf(typ)); l != nil {
-		m.add(l)
+// visit calls yield with the routes whose pattern selects the type, in order, until it
+// returns false.
+func (r *Router[T]) visit(typ string, yield func(*entry[T]) bool) {
+	if r.count == 0 {
+		return
 	}
-	if r.wild == nil || !m.split(typ) {
-		return m.found
+	m, _ := r.scratch.Get().(*search[T])
+	if m == nil {
+		m = new(search[T])
+	}
+	m.typ = typ
+	m.run(r)
+	for _, x := range m.found {
+		if !yield(x) {
+			break
+		}
+	}
+	m.clear()
+	r.scratch.Put(m)
+}
+
+// clear forgets all, so that a search at rest keeps no route alive.
+func (m *search[T]) clear() {
+	clear(m.found)
+	clear(m.seen)
+	m.typ, m.words, m.found, m.seen = "", m.words[:0], m.found[:0], m.seen[:0]
+}
+
+// run collects the routes in order.
+func (m *search[T]) run(r *Router[T]) {
+	if l := r.exact.get(m.typ, hashOf(m.typ)); l != nil {
+		m.found = append(m.found, l.entries...)
+	}
+	if r.wild == nil || !m.split() {
+		return
 	}
 	exact := len(m.found)
-	m.seen = m.seenIn[:0]
 	m.walk(r.wild, 0)
 	if wild := m.found[exact:]; len(wild) > 1 {
 		slices.SortFunc(wild, byRank)
 	}
-	return m.found
 }
 
 // split cuts the type into words; it reports false if it is no type.
-func (m *search[T]) split(typ string) bool {
-	m.words = m.wordsIn[:0]
-	for rest, more := typ, true; more; {
-		var seg string
-		seg, rest, more = strings.Cut(rest, ".")
-		if seg == "" {
+func (m *search[T]) split() bool {
+	for from := 0; from <= len(m.typ); {
+		to := len(m.typ)
+		if n := strings.IndexByte(m.typ[from:], '.'); n >= 0 {
+			to = from + n
+		}
+		if from == to {
 			return false
 		}
-		m.words = append(m.words, word{seg, hashOf(seg)})
+		m.words = append(m.words, word{hashOf(m.typ[from:to]), from, to})
+		from = to + 1
 	}
-	return true
+	return m.typ != ""
+}
+
+// next is where the word i leads from the node, or nil.
+func (m *search[T]) next(n *node[T], i int) *node[T] {
+	w := &m.words[i]
+	return n.words.get(m.typ[w.from:w.to], w.hash)
 }
 
 // walk collects what matches below n from word i on. Without "**" above, a node is reached
@@ -95,13 +121,11 @@ func (m *search[T]) walk(n *node[T], i int) {
 		if n.one != nil {
 			m.walk(n.one, i+1)
 		}
-		if n = n.words.get(m.words[i].text, m.words[i].hash); n == nil {
+		if n = m.next(n, i); n == nil {
 			return
 		}
 	}
-	if n.leaf != nil {
-		m.add(n.leaf)
-	}
+	m.found = append(m.found, n.leaf.entries...)
 	if n.many != nil {
 		m.walkMany(n.many, i)
 	}
@@ -117,9 +141,7 @@ func (m *search[T]) walkMany(n *node[T], i int) {
 		}
 		m.seen = append(m.seen, n)
 	}
-	if n.leaf != nil {
-		m.add(n.leaf)
-	}
+	m.found = append(m.found, n.leaf.entries...)
 	if n.one == nil && n.words.empty() {
 		return
 	}
@@ -127,31 +149,8 @@ func (m *search[T]) walkMany(n *node[T], i int) {
 		if n.one != nil {
 			m.walk(n.one, i+1)
 		}
-		if sub := n.words.get(m.words[i].text, m.words[i].hash); sub != nil {
+		if sub := m.next(n, i); sub != nil {
 			m.walk(sub, i+1)
 		}
 	}
-}
-
-// add takes over a leaf's routes. When they outgrow the stack they move to a slice that
-// searches take turns with.
-func (m *search[T]) add(l *leaf[T]) {
-	if m.pooled == nil && len(m.found)+len(l.entries) > len(m.foundIn) {
-		m.pooled, _ = m.pool.Get().(*[]*entry[T])
-		if m.pooled == nil {
-			m.pooled = new([]*entry[T])
-		}
-		m.found = append((*m.pooled)[:0], m.found...)
-	}
-	m.found = append(m.found, l.entries...)
-}
-
-// release ends the search.
-func (m *search[T]) release() {
-	if m.pooled == nil {
-		return
-	}
-	clear(m.found) // do not keep routes alive
-	*m.pooled = m.found[:0]
-	m.pool.Put(m.pooled)
 }

@@ -14,7 +14,7 @@ import (
 // each. A bucket holds up to 24 items and, for each, a byte of its hash; looking for a key
 // compares eight of those bytes at a time. So among 100,000 keys a miss costs three cache
 // lines, of which the first two are shared by all lookups.
-type table[V any] struct{ root *cell[V] }
+type table[V any] struct{ root cell[V] }
 
 const (
 	fanBits   = 6
@@ -56,18 +56,13 @@ const (
 func tagOf(hash uint64) uint64 { return hash >> 56 }
 
 // get returns the key's value, or nil.
-func (t table[V]) get(key string, hash uint64) *V {
-	c := t.root
-	for h := hash; c != nil; h >>= fanBits {
-		if c.ways == nil {
-			return c.find(key, hash)
+func (t *table[V]) get(key string, hash uint64) *V {
+	c := &t.root
+	for h := hash; c.ways != nil; h >>= fanBits {
+		if c = c.ways[h%(1<<fanBits)]; c == nil {
+			return nil
 		}
-		c = c.ways[h%(1<<fanBits)]
 	}
-	return nil
-}
-
-func (c *cell[V]) find(key string, hash uint64) *V {
 	if i := c.index(key, hash); i >= 0 {
 		return c.items[i].val
 	}
@@ -77,121 +72,122 @@ func (c *cell[V]) find(key string, hash uint64) *V {
 // index finds an item in a bucket. A tag that is equal shows as a high bit in m; one that
 // is not may show too, behind one that is, so the key has the last word.
 func (c *cell[V]) index(key string, hash uint64) int {
-	want := tagOf(hash) * lowBits
-	for w := 0; w*8 < len(c.items) && w < len(c.tags); w++ {
+	items, want := c.items, tagOf(hash)*lowBits
+	for w := 0; w < len(c.tags) && w*8 < len(items); w++ {
 		x := c.tags[w] ^ want
 		for m := (x - lowBits) &^ x & highBits; m != 0; m &= m - 1 {
 			i := w*8 + bits.TrailingZeros64(m)/8
-			if i < len(c.items) && c.items[i].key == key {
+			if i < len(items) && items[i].hash == hash && items[i].key == key {
 				return i
 			}
 		}
 	}
-	for i := maxBucket; i < len(c.items); i++ {
-		if c.items[i].key == key {
+	for i := maxBucket; i < len(items); i++ {
+		if items[i].key == key {
 			return i
 		}
 	}
 	return -1
 }
 
-// put is the table in which the key has the value.
-func (t table[V]) put(key string, hash uint64, val *V, e edit) table[V] {
-	return table[V]{t.root.put(item[V]{key, hash, val}, 0, e)}
+// put gives the key the value. The table must be in the hands of the edit.
+func (t *table[V]) put(key string, hash uint64, val *V, e edit) {
+	t.root.put(item[V]{key, hash, val}, 0, e)
 }
 
-func (c *cell[V]) put(it item[V], level int, e edit) *cell[V] {
-	if c == nil {
-		c = &cell[V]{edit: e}
-	} else {
-		c = c.own(e)
-	}
+func (c *cell[V]) put(it item[V], level int, e edit) {
+	c.own(e)
 	if c.ways == nil {
 		if i := c.index(it.key, it.hash); i >= 0 {
 			c.items[i].val = it.val
-			return c
+			return
 		}
 		if len(c.items) < maxBucket || level == lastLevel {
 			c.append(it)
-			return c
+			return
 		}
 		c.split(level, e)
 	}
-	way := &c.ways[way(it.hash, level)]
-	*way = (*way).put(it, level+1, e)
-	return c
+	c.way(it.hash, level, e).put(it, level+1, e)
 }
 
-// split makes a full bucket that this edit owns a branch.
+// way is the cell below a branch for the hash, made or copied so that the edit owns it.
+func (c *cell[V]) way(hash uint64, level int, e edit) *cell[V] {
+	at := &c.ways[hash>>(level*fanBits)%(1<<fanBits)]
+	switch {
+	case *at == nil:
+		*at = &cell[V]{edit: e}
+	case (*at).edit != e:
+		own := **at
+		*at = &own
+	}
+	return *at
+}
+
+// split makes a full bucket a branch.
 func (c *cell[V]) split(level int, e edit) {
 	items := c.items
 	*c = cell[V]{ways: new([1 << fanBits]*cell[V]), edit: e}
 	for _, it := range items {
-		way := &c.ways[way(it.hash, level)]
-		*way = (*way).put(it, level+1, e)
+		c.way(it.hash, level, e).put(it, level+1, e)
 	}
 }
 
-// remove is the table without the key.
-func (t table[V]) remove(key string, hash uint64, e edit) table[V] {
-	if t.get(key, hash) == nil {
-		return t
-	}
-	return table[V]{t.root.remove(key, hash, 0, e)}
-}
+// remove takes out the key, which must be there. The table must be in the hands of the edit.
+func (t *table[V]) remove(key string, hash uint64, e edit) { t.root.remove(key, hash, 0, e) }
 
-// remove takes out a key that is there, and gives nil for a cell that is then empty.
-func (c *cell[V]) remove(key string, hash uint64, level int, e edit) *cell[V] {
-	c = c.own(e)
+func (c *cell[V]) remove(key string, hash uint64, level int, e edit) {
+	c.own(e)
 	if c.ways == nil {
 		i := c.index(key, hash)
 		c.items = slices.Delete(c.items, i, i+1)
 		c.retag()
-		if len(c.items) == 0 {
-			return nil
-		}
-		return c
+		return
 	}
-	w := way(hash, level)
-	c.ways[w] = c.ways[w].remove(key, hash, level+1, e)
+	sub := c.way(hash, level, e)
+	sub.remove(key, hash, level+1, e)
+	if sub.empty() {
+		c.ways[hash>>(level*fanBits)%(1<<fanBits)] = nil
+	}
 	if *c.ways == [1 << fanBits]*cell[V]{} {
-		return nil
+		c.ways = nil
 	}
-	return c
 }
+
+func (t *table[V]) empty() bool { return t.root.empty() }
+
+func (c *cell[V]) empty() bool { return c.ways == nil && len(c.items) == 0 }
 
 // each calls visit with every value, in no useful order.
-func (t table[V]) each(visit func(*V)) { t.root.each(visit) }
+func (t *table[V]) each(visit func(*V)) { t.root.each(visit) }
 
 func (c *cell[V]) each(visit func(*V)) {
-	switch {
-	case c == nil:
-	case c.ways != nil:
-		for _, sub := range c.ways {
+	for _, it := range c.items {
+		visit(it.val)
+	}
+	if c.ways == nil {
+		return
+	}
+	for _, sub := range c.ways {
+		if sub != nil {
 			sub.each(visit)
-		}
-	default:
-		for i := range c.items {
-			visit(c.items[i].val)
 		}
 	}
 }
 
-func (t table[V]) empty() bool { return t.root == nil }
-
-// own is the cell if this edit made it, else a copy that this edit may change.
-func (c *cell[V]) own(e edit) *cell[V] {
+// own replaces what the cell shares with the one that it is a copy of, so that the edit may
+// change it.
+func (c *cell[V]) own(e edit) {
 	if c.edit == e {
-		return c
+		return
 	}
-	own := &cell[V]{tags: c.tags, edit: e}
+	c.edit = e
 	if c.ways != nil {
 		ways := *c.ways
-		own.ways = &ways
-		return own
+		c.ways = &ways
+		return
 	}
-	own.items = append(make([]item[V], 0, len(c.items)+1), c.items...)
-	return own
+	c.items = append(make([]item[V], 0, len(c.items)+1), c.items...)
 }
 
 func (c *cell[V]) append(it item[V]) {
@@ -211,6 +207,3 @@ func (c *cell[V]) tag(i int, hash uint64) {
 		c.tags[i/8] |= tagOf(hash) << (i % 8 * 8)
 	}
 }
-
-// way is which of a branch's ways the hash takes at this level.
-func way(hash uint64, level int) uint64 { return hash >> (level * fanBits) % (1 << fanBits) }

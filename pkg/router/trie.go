@@ -1,42 +1,53 @@
 package router
 
-import "slices"
+import (
+	"slices"
+	"unique"
+)
 
 // node is where the patterns with wildcards stand that share their first segments.
 type node[T any] struct {
 	words  table[node[T]] // the next segment is a word
 	one    *node[T]       // it is "*"
 	many   *node[T]       // it is "**"
-	leaf   *leaf[T]       // the pattern ends here
+	leaf   leaf[T]        // the pattern ends here
 	nested bool           // this is a "**" below another one
 	edit   edit
 }
 
-// leaf is the routes of one pattern, in order.
-type leaf[T any] struct {
-	entries []*entry[T]
-	edit    edit
+// insert adds a route below the node, at the segments that are left of its pattern. The
+// node must be in the hands of the edit. below tells that a "**" stands above.
+func (n *node[T]) insert(segs []string, x *entry[T], below bool, e edit) {
+	if len(segs) == 0 {
+		n.leaf.insert(x, e)
+		return
+	}
+	sub := n.sub(segs[0], e)
+	if segs[0] == "**" {
+		sub.nested = below
+		below = true
+	}
+	sub.insert(segs[1:], x, below, e)
 }
 
-// insert is the node with the route added below it, at the segments that are left of its
-// pattern. below tells that a "**" stands above.
-func (n *node[T]) insert(segs []string, x *entry[T], below bool, e edit) *node[T] {
-	n = n.own(e)
-	if len(segs) == 0 {
-		n.leaf = n.leaf.insert(x, e)
-		return n
-	}
-	switch seg, rest := segs[0], segs[1:]; seg {
+// sub is where the segment leads, made or copied so that the edit owns it.
+func (n *node[T]) sub(seg string, e edit) *node[T] {
+	switch seg {
 	case "*":
-		n.one = n.one.insert(rest, x, below, e)
+		n.one = n.one.own(e)
+		return n.one
 	case "**":
-		n.many = n.many.insert(rest, x, true, e)
-		n.many.nested = below
-	default:
-		h := hashOf(seg)
-		n.words = n.words.put(seg, h, n.words.get(seg, h).insert(rest, x, below, e), e)
+		n.many = n.many.own(e)
+		return n.many
 	}
-	return n
+	h := hashOf(seg)
+	old := n.words.get(seg, h)
+	sub := old.own(e)
+	if sub != old {
+		// The same words stand at many nodes: one copy of each stays in the CPU's cache.
+		n.words.put(unique.Make(seg).Value(), h, sub, e)
+	}
+	return sub
 }
 
 // find is the leaf of the pattern with these segments, or nil.
@@ -57,38 +68,33 @@ func (n *node[T]) find(segs []string) *leaf[T] {
 	if n == nil {
 		return nil
 	}
-	return n.leaf
+	return &n.leaf
 }
 
-// remove takes out the leaf of a pattern that is there, and gives nil for a node that
-// leads nowhere then.
-func (n *node[T]) remove(segs []string, e edit) *node[T] {
-	n = n.own(e)
+// remove takes out the leaf of a pattern that is there, and the nodes that lead nowhere
+// then. The node must be in the hands of the edit.
+func (n *node[T]) remove(segs []string, e edit) {
 	if len(segs) == 0 {
-		n.leaf = nil
-	} else {
-		n.removeBelow(segs[0], segs[1:], e)
+		n.leaf = leaf[T]{}
+		return
 	}
-	if n.leaf == nil && n.one == nil && n.many == nil && n.words.empty() {
-		return nil
+	sub := n.sub(segs[0], e)
+	sub.remove(segs[1:], e)
+	if !sub.empty() {
+		return
 	}
-	return n
+	switch seg := segs[0]; seg {
+	case "*":
+		n.one = nil
+	case "**":
+		n.many = nil
+	default:
+		n.words.remove(seg, hashOf(seg), e)
+	}
 }
 
-func (n *node[T]) removeBelow(seg string, rest []string, e edit) {
-	switch seg {
-	case "*":
-		n.one = n.one.remove(rest, e)
-	case "**":
-		n.many = n.many.remove(rest, e)
-	default:
-		h := hashOf(seg)
-		if sub := n.words.get(seg, h).remove(rest, e); sub != nil {
-			n.words = n.words.put(seg, h, sub, e)
-		} else {
-			n.words = n.words.remove(seg, h, e)
-		}
-	}
+func (n *node[T]) empty() bool {
+	return len(n.leaf.entries) == 0 && n.one == nil && n.many == nil && n.words.empty()
 }
 
 // each calls visit with every leaf.
@@ -96,15 +102,13 @@ func (n *node[T]) each(visit func(*leaf[T])) {
 	if n == nil {
 		return
 	}
-	if n.leaf != nil {
-		visit(n.leaf)
-	}
+	visit(&n.leaf)
 	n.one.each(visit)
 	n.many.each(visit)
 	n.words.each(func(sub *node[T]) { sub.each(visit) })
 }
 
-// own is the node if this edit made it, else a copy that this edit may change.
+// own is the node if the edit made it, else a copy that the edit may change.
 func (n *node[T]) own(e edit) *node[T] {
 	switch {
 	case n == nil:
@@ -117,15 +121,18 @@ func (n *node[T]) own(e edit) *node[T] {
 	return &own
 }
 
-// insert is the leaf with the route added in its place.
-func (l *leaf[T]) insert(x *entry[T], e edit) *leaf[T] {
-	switch {
-	case l == nil:
-		l = &leaf[T]{edit: e}
-	case l.edit != e:
-		l = &leaf[T]{append(make([]*entry[T], 0, len(l.entries)+1), l.entries...), e}
+// leaf is the routes of one pattern, in order. The zero leaf has none.
+type leaf[T any] struct {
+	entries []*entry[T]
+	edit    edit
+}
+
+// insert puts a route in its place.
+func (l *leaf[T]) insert(x *entry[T], e edit) {
+	if l.edit != e {
+		l.entries = append(make([]*entry[T], 0, len(l.entries)+1), l.entries...)
+		l.edit = e
 	}
 	at, _ := slices.BinarySearchFunc(l.entries, x, byRank)
 	l.entries = slices.Insert(l.entries, at, x)
-	return l
 }
