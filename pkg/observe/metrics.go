@@ -70,13 +70,15 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// Gauge registers a value that is asked for at each scrape, e.g. a consumer's lag. The name
-// gets the signald_ prefix. It panics on a repeated name.
-func (m *Metrics) Gauge(name, help string, value func() float64) {
+// Gauge registers a value of one bus that is asked for at each scrape, e.g. a consumer's
+// lag. The name gets the signald_ prefix. It panics when the bus has it already.
+func (m *Metrics) Gauge(name, help, bus string, value func() float64) {
 	if m == nil {
 		return
 	}
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "signald", Name: name, Help: help}, value))
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "signald", Name: name, Help: help, ConstLabels: prometheus.Labels{"bus": bus},
+	}, value))
 }
 
 // Ingested counts one signal offered at an entry point.

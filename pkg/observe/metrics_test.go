@@ -27,7 +27,7 @@ func TestExposition(t *testing.T) {
 	m.InFlight("default", 2)
 	m.Request("POST /v1/signals", "202", time.Millisecond)
 	m.Table("default", 7, nil)
-	m.Gauge("journal_lag", "Signals stored but not recorded.", func() float64 { return 3 })
+	m.Gauge("journal_lag", "Signals stored but not recorded.", "default", func() float64 { return 3 })
 
 	rec := httptest.NewRecorder()
 	m.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
@@ -64,5 +64,5 @@ func TestNil(t *testing.T) {
 	m.InFlight("", 1)
 	m.Request("", "", 0)
 	m.Table("", 0, nil)
-	m.Gauge("", "", nil)
+	m.Gauge("", "", "", nil)
 }
