@@ -131,7 +131,7 @@ func (d *decoder) member(name []byte) (err error) {
 		}
 		d.hasData = true
 		d.data.start = d.pos
-		err = d.value(1)
+		err = d.value(0)
 		d.data.end = d.pos
 		return err
 	case "data_base64":
@@ -204,7 +204,7 @@ func (d *decoder) attribute() (sp span, kind byte, err error) {
 		return sp, kind, err
 	}
 	start := d.pos
-	if err = d.value(1); err != nil || kind == 'n' {
+	if err = d.value(0); err != nil || kind == 'n' {
 		return span{}, kind, err
 	}
 	return span{start: start, end: d.pos}, kind, nil

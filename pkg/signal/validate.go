@@ -61,7 +61,7 @@ func (s *Signal) Validate() error {
 	note(checkType(s.Type))
 	note(checkText("subject", s.Subject, false))
 	note(checkTime(s.Time))
-	note(checkText("datacontenttype", s.DataContentType, false))
+	note(checkContentType(s.DataContentType))
 	note(checkText("dataschema", s.DataSchema, false))
 	note(s.checkExtensions())
 	note(s.checkData())
@@ -155,6 +155,19 @@ func checkText(name, value string, required bool) error {
 		return excess(name, "longer than %d bytes", MaxValueLen)
 	}
 	return checkChars(name, value)
+}
+
+// checkContentType wants what an HTTP header can carry as it is.
+func checkContentType(contentType string) error {
+	for i := range len(contentType) {
+		if c := contentType[i]; c < ' ' || c >= 0x7f {
+			return violation("datacontenttype", "not printable ASCII at byte %d", i)
+		}
+	}
+	if strings.Trim(contentType, " ") != contentType {
+		return violation("datacontenttype", "a space at the beginning or end")
+	}
+	return checkText("datacontenttype", contentType, false)
 }
 
 // checkChars refuses what CloudEvents forbids in strings: control characters, noncharacters
