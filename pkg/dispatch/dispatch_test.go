@@ -65,6 +65,9 @@ func TestKey(t *testing.T) {
 	if got := dispatch.KeyOf(ctx, s); got != "k" {
 		t.Errorf("KeyOf(info) = %q, want k", got)
 	}
+	if got, want := dispatch.KeyOf(dispatch.WithInfo(ctx, dispatch.Info{Key: "a.b\n"}), s), dispatch.Key("a.b\n"); got != want {
+		t.Errorf("KeyOf(not fit for a header) = %q, want %q", got, want)
+	}
 	if got := dispatch.InfoFrom(ctx); got != info {
 		t.Errorf("InfoFrom() = %+v, want %+v", got, info)
 	}

@@ -73,3 +73,11 @@ func (e Env) Connection() (*nats.Conn, error) {
 	}
 	return e.Conn, nil
 }
+
+// UserAgent names the program to the other side, "signald/1.2.3".
+func (e Env) UserAgent() string {
+	if e.Version == "" {
+		return "signald"
+	}
+	return "signald/" + e.Version
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"strings"
 
 	"github.com/signalmesh/signalmesh/pkg/signal"
 )
@@ -47,10 +48,19 @@ func Key(parts ...string) string {
 }
 
 // KeyOf returns the idempotency key of the delivery: the one in ctx, else one made from the
-// signal's identity.
+// signal's identity. It holds letters, digits, "-" and "_" only; a key in ctx that does not
+// is replaced by the [Key] of it.
 func KeyOf(ctx context.Context, s *signal.Signal) string {
-	if info := InfoFrom(ctx); info.Key != "" {
+	switch info := InfoFrom(ctx); {
+	case info.Key == "":
+		return Key(s.Source, s.ID)
+	case strings.IndexFunc(info.Key, func(r rune) bool { return !isKeyRune(r) }) >= 0:
+		return Key(info.Key)
+	default:
 		return info.Key
 	}
-	return Key(s.Source, s.ID)
+}
+
+func isKeyRune(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_'
 }

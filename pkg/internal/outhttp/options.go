@@ -130,10 +130,11 @@ func (o Options) Hosts() []string {
 	return []string{u.Hostname()}
 }
 
-// managed are headers that the connection sets by itself.
+// managed are headers that the connection or the adapter sets by itself.
 var managed = map[string]bool{
 	"Host": true, "Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Keep-Alive": true,
 	"Proxy-Connection": true, "Trailer": true, "Te": true, "Upgrade": true, "Expect": true,
+	"Content-Type": true, "Content-Encoding": true,
 }
 
 // credentials are headers whose value is always a secret.
@@ -148,7 +149,7 @@ func checkHeader(name string, value Value) error {
 	case !ValidName(name):
 		return fault.Newf(fault.Invalid, "not a header name")
 	case managed[key]:
-		return fault.Newf(fault.Invalid, "the header is set by the connection itself")
+		return fault.Newf(fault.Invalid, "the header can't be chosen, it follows from the request")
 	case credentials[key] && value.Ref.IsZero():
 		err := fault.Newf(fault.Invalid, "the header carries a credential, which must be a secret (the value is not shown)")
 		return fault.Hint(err, "write {ref: env:NAME}")

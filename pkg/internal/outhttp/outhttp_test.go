@@ -75,7 +75,7 @@ func TestOptions(t *testing.T) {
 		{`{url: "http://a/#f"}`, "fragment"},
 		{`{url: "http://a", headers: {"X Y": b}}`, "not a header name"},
 		{`{url: "http://a", headers: {X-A: "b\nc"}}`, "control character"},
-		{`{url: "http://a", headers: {content-length: "3"}}`, "connection itself"},
+		{`{url: "http://a", headers: {content-length: "3"}}`, "follows from the request"},
 		{`{url: "http://a", headers: {authorization: "Bearer hunter2"}}`, "ref: env:NAME"},
 		{`{url: "http://a", headers: {X-A: {ref: hunter2}}}`, "not a secret reference"},
 		{`{url: "http://a", headers: {X-A: a, x-a: b}}`, "given twice"},
