@@ -37,7 +37,7 @@ type search[T any] struct {
 	typ   string
 	words []word
 	found []*entry[T]
-	seen  []*node[T] // the nested "**" that were entered
+	seen  []*end[T] // of nested "**": those that were entered
 }
 
 // word is a segment of the type: typ[from:to].
@@ -115,8 +115,8 @@ func (m *search[T]) next(n *node[T], i int) *node[T] {
 // at one i only; below "**" it may be at several, but never twice at the same.
 func (m *search[T]) walk(n *node[T], i int) {
 	for ; i < len(m.words); i++ {
-		if n.many != nil {
-			m.walkMany(n.many, i)
+		if n.end != nil {
+			m.walkMany(n.end, i)
 		}
 		if n.one != nil {
 			m.walk(n.one, i+1)
@@ -125,24 +125,25 @@ func (m *search[T]) walk(n *node[T], i int) {
 			return
 		}
 	}
-	m.found = append(m.found, n.leaf.entries...)
-	if n.many != nil {
-		m.walkMany(n.many, i)
+	if n.end != nil {
+		m.found = append(m.found, n.end.here.entries...)
+		m.walkMany(n.end, i)
 	}
 }
 
 // walkMany goes on below a "**" that stands for any number of words from i on. Below
 // another "**" it may be reached again with a later i: that adds nothing, as the first
 // time, which always has the smallest i, went through all the later ones.
-func (m *search[T]) walkMany(n *node[T], i int) {
-	if n.nested {
-		if slices.Contains(m.seen, n) {
+func (m *search[T]) walkMany(at *end[T], i int) {
+	if at.nested {
+		if slices.Contains(m.seen, at) {
 			return
 		}
-		m.seen = append(m.seen, n)
+		m.seen = append(m.seen, at)
 	}
-	m.found = append(m.found, n.leaf.entries...)
-	if n.one == nil && n.words.empty() {
+	m.found = append(m.found, at.tail.entries...)
+	n := at.many
+	if n == nil {
 		return
 	}
 	for ; i < len(m.words); i++ {

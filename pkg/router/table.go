@@ -10,23 +10,22 @@ import (
 // table is a persistent hash table from strings to *V: put and remove give a new table that
 // shares all but a few small nodes with the old one. The zero table is empty.
 //
-// It is a tree over the bits of the key's hash. Below a branch 64 ways lead on, six bits
-// each. A bucket holds up to 24 items and, for each, a byte of its hash; looking for a key
-// compares eight of those bytes at a time. So among 100,000 keys a miss costs three cache
-// lines, of which the first two are shared by all lookups.
+// It is a tree over the bits of the key's hash. Below a branch 32 ways lead on, five bits
+// each. A bucket holds up to 8 items and, for each, a byte of its hash; looking for a key
+// compares these bytes all at once, so that a miss seldom looks at an item.
 type table[V any] struct{ root cell[V] }
 
 const (
-	fanBits   = 6
-	maxBucket = 24
-	lastLevel = 54 / fanBits // below it a bucket takes whatever comes; the tag is the other 8 bits
+	fanBits   = 5
+	maxBucket = 8
+	lastLevel = 11 // fanBits of the hash for each level, 8 bits for the tag: below, buckets just grow
 )
 
-// cell is a branch if ways is set, else a bucket. It fits a cache line.
+// cell is a branch if ways is set, else a bucket.
 type cell[V any] struct {
 	ways  *[1 << fanBits]*cell[V]
 	items []item[V]
-	tags  [maxBucket / 8]uint64 // tagOf each item, a byte each
+	tags  uint64 // tagOf the first 8 items, a byte each
 	edit  edit
 }
 
@@ -72,18 +71,15 @@ func (t *table[V]) get(key string, hash uint64) *V {
 // index finds an item in a bucket. A tag that is equal shows as a high bit in m; one that
 // is not may show too, behind one that is, so the key has the last word.
 func (c *cell[V]) index(key string, hash uint64) int {
-	items, want := c.items, tagOf(hash)*lowBits
-	for w := 0; w < len(c.tags) && w*8 < len(items); w++ {
-		x := c.tags[w] ^ want
-		for m := (x - lowBits) &^ x & highBits; m != 0; m &= m - 1 {
-			i := w*8 + bits.TrailingZeros64(m)/8
-			if i < len(items) && items[i].hash == hash && items[i].key == key {
-				return i
-			}
+	x := c.tags ^ tagOf(hash)*lowBits
+	for m := (x - lowBits) &^ x & highBits; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros64(m) / 8
+		if i < len(c.items) && c.items[i].key == key {
+			return i
 		}
 	}
-	for i := maxBucket; i < len(items); i++ {
-		if items[i].key == key {
+	for i := maxBucket; i < len(c.items); i++ {
+		if c.items[i].key == key {
 			return i
 		}
 	}
@@ -196,7 +192,7 @@ func (c *cell[V]) append(it item[V]) {
 }
 
 func (c *cell[V]) retag() {
-	c.tags = [len(c.tags)]uint64{}
+	c.tags = 0
 	for i, it := range c.items {
 		c.tag(i, it.hash)
 	}
@@ -204,6 +200,6 @@ func (c *cell[V]) retag() {
 
 func (c *cell[V]) tag(i int, hash uint64) {
 	if i < maxBucket {
-		c.tags[i/8] |= tagOf(hash) << (i % 8 * 8)
+		c.tags |= tagOf(hash) << (i * 8)
 	}
 }

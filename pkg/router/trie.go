@@ -5,40 +5,55 @@ import (
 	"unique"
 )
 
-// node is where the patterns with wildcards stand that share their first segments.
+// node is where the patterns with wildcards stand that share their first segments. It fits
+// a cache line; what few nodes have is behind end.
 type node[T any] struct {
-	words  table[node[T]] // the next segment is a word
-	one    *node[T]       // it is "*"
-	many   *node[T]       // it is "**"
-	leaf   leaf[T]        // the pattern ends here
-	nested bool           // this is a "**" below another one
+	words table[node[T]] // the next segment is a word; its edit is also the node's
+	one   *node[T]       // it is "*"
+	end   *end[T]        // there is none, or it is "**"
+}
+
+// end is what begins where no segment has to follow.
+type end[T any] struct {
+	here   leaf[T]  // the pattern ends
+	tail   leaf[T]  // it ends with a "**" more
+	many   *node[T] // something follows after that "**"
+	nested bool     // the "**" is below another one
 	edit   edit
+}
+
+// leaf is the routes of one pattern, in order. The zero leaf has none.
+type leaf[T any] struct {
+	entries []*entry[T]
+	edit    edit
+	single  [1]*entry[T] // room for the usual number of entries
 }
 
 // insert adds a route below the node, at the segments that are left of its pattern. The
 // node must be in the hands of the edit. below tells that a "**" stands above.
 func (n *node[T]) insert(segs []string, x *entry[T], below bool, e edit) {
-	if len(segs) == 0 {
-		n.leaf.insert(x, e)
-		return
+	switch {
+	case len(segs) == 0:
+		n.ending(e).here.insert(x, e)
+	case segs[0] != "**":
+		n.sub(segs[0], e).insert(segs[1:], x, below, e)
+	default:
+		end := n.ending(e)
+		end.nested = below
+		if len(segs) == 1 {
+			end.tail.insert(x, e)
+		} else {
+			end.many = end.many.own(e)
+			end.many.insert(segs[1:], x, true, e)
+		}
 	}
-	sub := n.sub(segs[0], e)
-	if segs[0] == "**" {
-		sub.nested = below
-		below = true
-	}
-	sub.insert(segs[1:], x, below, e)
 }
 
-// sub is where the segment leads, made or copied so that the edit owns it.
+// sub is where the word or "*" leads, made or copied so that the edit owns it.
 func (n *node[T]) sub(seg string, e edit) *node[T] {
-	switch seg {
-	case "*":
+	if seg == "*" {
 		n.one = n.one.own(e)
 		return n.one
-	case "**":
-		n.many = n.many.own(e)
-		return n.many
 	}
 	h := hashOf(seg)
 	old := n.words.get(seg, h)
@@ -50,87 +65,119 @@ func (n *node[T]) sub(seg string, e edit) *node[T] {
 	return sub
 }
 
+// ending is the node's end, made or copied so that the edit owns it.
+func (n *node[T]) ending(e edit) *end[T] {
+	switch {
+	case n.end == nil:
+		n.end = &end[T]{edit: e}
+	case n.end.edit != e:
+		own := *n.end
+		own.edit = e
+		n.end = &own
+	}
+	return n.end
+}
+
 // find is the leaf of the pattern with these segments, or nil.
 func (n *node[T]) find(segs []string) *leaf[T] {
-	for _, seg := range segs {
-		if n == nil {
+	for i, seg := range segs {
+		switch {
+		case n == nil:
 			return nil
-		}
-		switch seg {
-		case "*":
+		case seg == "*":
 			n = n.one
-		case "**":
-			n = n.many
-		default:
+		case seg != "**":
 			n = n.words.get(seg, hashOf(seg))
+		case n.end == nil:
+			return nil
+		case i == len(segs)-1:
+			return &n.end.tail
+		default:
+			n = n.end.many
 		}
 	}
-	if n == nil {
+	if n == nil || n.end == nil {
 		return nil
 	}
-	return &n.leaf
+	return &n.end.here
 }
 
 // remove takes out the leaf of a pattern that is there, and the nodes that lead nowhere
 // then. The node must be in the hands of the edit.
 func (n *node[T]) remove(segs []string, e edit) {
-	if len(segs) == 0 {
-		n.leaf = leaf[T]{}
+	if len(segs) == 0 || segs[0] == "**" {
+		n.removeEnd(segs, e)
 		return
 	}
-	sub := n.sub(segs[0], e)
+	seg := segs[0]
+	sub := n.sub(seg, e)
 	sub.remove(segs[1:], e)
-	if !sub.empty() {
-		return
-	}
-	switch seg := segs[0]; seg {
-	case "*":
+	switch {
+	case !sub.empty():
+	case seg == "*":
 		n.one = nil
-	case "**":
-		n.many = nil
 	default:
 		n.words.remove(seg, hashOf(seg), e)
 	}
 }
 
-func (n *node[T]) empty() bool {
-	return len(n.leaf.entries) == 0 && n.one == nil && n.many == nil && n.words.empty()
+func (n *node[T]) removeEnd(segs []string, e edit) {
+	end := n.ending(e)
+	switch len(segs) {
+	case 0:
+		end.here = leaf[T]{}
+	case 1:
+		end.tail = leaf[T]{}
+	default:
+		end.many = end.many.own(e)
+		if end.many.remove(segs[1:], e); end.many.empty() {
+			end.many = nil
+		}
+	}
+	if len(end.here.entries) == 0 && len(end.tail.entries) == 0 && end.many == nil {
+		n.end = nil
+	}
 }
+
+func (n *node[T]) empty() bool { return n.end == nil && n.one == nil && n.words.empty() }
 
 // each calls visit with every leaf.
 func (n *node[T]) each(visit func(*leaf[T])) {
 	if n == nil {
 		return
 	}
-	visit(&n.leaf)
+	if n.end != nil {
+		visit(&n.end.here)
+		visit(&n.end.tail)
+		n.end.many.each(visit)
+	}
 	n.one.each(visit)
-	n.many.each(visit)
 	n.words.each(func(sub *node[T]) { sub.each(visit) })
 }
 
 // own is the node if the edit made it, else a copy that the edit may change.
 func (n *node[T]) own(e edit) *node[T] {
-	switch {
-	case n == nil:
-		return &node[T]{edit: e}
-	case n.edit == e:
-		return n
+	own := new(node[T])
+	if n != nil {
+		if n.words.root.edit == e {
+			return n
+		}
+		*own = *n
 	}
-	own := *n
-	own.edit = e
-	return &own
-}
-
-// leaf is the routes of one pattern, in order. The zero leaf has none.
-type leaf[T any] struct {
-	entries []*entry[T]
-	edit    edit
+	own.words.root.own(e)
+	return own
 }
 
 // insert puts a route in its place.
 func (l *leaf[T]) insert(x *entry[T], e edit) {
-	if l.edit != e {
-		l.entries = append(make([]*entry[T], 0, len(l.entries)+1), l.entries...)
+	switch {
+	case len(l.entries) == 0:
+		l.single[0] = x
+		l.entries = l.single[:1:1]
+		l.edit = e
+		return
+	case l.edit != e:
+		l.entries = slices.Clip(l.entries) // so that Insert copies
 		l.edit = e
 	}
 	at, _ := slices.BinarySearchFunc(l.entries, x, byRank)
