@@ -27,8 +27,8 @@ func Redact(s string, secrets ...string) string {
 	return strings.NewReplacer(pairs...).Replace(s)
 }
 
-// sensitive are the words that make the name of a query parameter sensitive, as a whole
-// or as one of its parts ("access_token", "X-Amz-Signature").
+// sensitive are the words that make a name sensitive, as a whole or as one of its parts
+// ("access_token", "X-Amz-Signature").
 var sensitive = map[string]bool{
 	"apikey": true, "auth": true, "authorization": true, "code": true, "credential": true,
 	"credentials": true, "jwt": true, "key": true, "pass": true, "passwd": true,
@@ -36,7 +36,9 @@ var sensitive = map[string]bool{
 	"token": true,
 }
 
-func isSensitive(name string) bool {
+// IsSensitive reports whether the name of a parameter, header or key says that its value is
+// a secret: "api_key", "X-Auth-Token", "password".
+func IsSensitive(name string) bool {
 	name = strings.ToLower(name)
 	for part := range strings.FieldsFuncSeq(name, func(r rune) bool { return strings.ContainsRune("-_.[]", r) }) {
 		if sensitive[part] {
@@ -72,7 +74,7 @@ func maskQuery(raw string) string {
 	for i, p := range params {
 		name, value, found := strings.Cut(p, "=")
 		plain, err := url.QueryUnescape(name)
-		if found && value != "" && (err != nil || isSensitive(plain)) {
+		if found && value != "" && (err != nil || IsSensitive(plain)) {
 			params[i] = name + "=xxxxx"
 		}
 	}

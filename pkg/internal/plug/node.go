@@ -166,6 +166,21 @@ func (n Node) Single() (key string, value Node, err error) {
 		len(n.tree.keys), strings.Join(n.tree.keys, ", "), hint)
 }
 
+// Without is the map n without some of its keys, for a Decoder that reads those itself and
+// leaves the rest to another type.
+func (n Node) Without(keys ...string) Node {
+	if !n.IsMap() {
+		return n
+	}
+	rest := &tree{kind: kindMap, file: n.tree.file, at: n.tree.at}
+	for i, key := range n.tree.keys {
+		if !slices.Contains(keys, key) {
+			rest.put(key, n.tree.keyAt[i], n.tree.items[i])
+		}
+	}
+	return Node{rest, n.path}
+}
+
 // Named returns n under another path, for a document that is part of a larger one.
 func (n Node) Named(path string) Node { return Node{n.tree, path} }
 

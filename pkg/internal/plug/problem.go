@@ -141,7 +141,8 @@ func (e *fieldError) Error() string { return strings.Join(e.path, ".") + ": " + 
 func (e *fieldError) Unwrap() error { return e.err }
 
 // At names the field that err is about, from inside a Validate method: the key, or the
-// keys on the way to it. A nil err stays nil.
+// keys on the way to it, with the index of a list's element as a key ("0"). A nil err stays
+// nil.
 func At(err error, path ...string) error {
 	if err == nil {
 		return nil
@@ -195,6 +196,10 @@ func (c *collector) wrap(n Node, err error) {
 // at goes down to a field; what is absent is located at its closest parent.
 func (n Node) at(path []string) Node {
 	for _, key := range path {
+		if i, err := strconv.Atoi(key); err == nil && n.IsList() && i < len(n.tree.items) {
+			n = n.Items()[i]
+			continue
+		}
 		child := n.tree.field(key)
 		if child == nil {
 			child = n.tree
