@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/secret"
 	"github.com/signalmesh/signalmesh/pkg/signal"
 )
 
@@ -99,3 +100,15 @@ func (e *Unmappable) Error() string {
 
 // Unwrap gives the reason, coded [fault.Invalid].
 func (e *Unmappable) Unwrap() error { return fault.Wrap(fault.Invalid, e.Err) }
+
+// IsPrivate reports whether the value of a request header proves who sends: a signature, a
+// token, a cookie. Such a value is neither shown to expressions nor kept.
+func IsPrivate(header string) bool {
+	switch http.CanonicalHeaderKey(header) {
+	case "Idempotency-Key":
+		return false // names a delivery
+	case "Cookie":
+		return true
+	}
+	return secret.IsSensitive(header)
+}

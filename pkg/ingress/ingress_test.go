@@ -200,3 +200,15 @@ func TestUnmappable(t *testing.T) {
 		t.Errorf("Error = %q, want %q", got, want)
 	}
 }
+
+func TestIsPrivate(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"Authorization": true, "cookie": true, "X-Gitlab-Token": true, "X-Hub-Signature-256": true, "X-Api-Key": true,
+		"Idempotency-Key": false, "X-GitHub-Event": false, "Content-Type": false, "webhook-id": false,
+	} {
+		if got := ingress.IsPrivate(name); got != want {
+			t.Errorf("IsPrivate(%s) = %t, want %t", name, got, want)
+		}
+	}
+}

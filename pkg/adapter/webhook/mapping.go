@@ -53,19 +53,14 @@ func (m mapping) eval(name string, e *expr.Mapping, d *delivery) (string, error)
 	return value, nil
 }
 
-// private are headers that prove who sends. Expressions do not see them, so that no
-// attribute and no error can carry them.
-var private = map[string]bool{
-	"authorization": true, "proxy-authorization": true, "cookie": true, "x-gitlab-token": true,
-}
-
 // input is what expressions see of a delivery: the body, the headers by lower-case name
-// and the query. Of repeated query parameters it is the first.
+// and the query. Of repeated query parameters it is the first. Headers that prove who sends
+// are left out, so that no attribute and no error can carry them.
 func (d *delivery) input() expr.Input {
 	in := expr.Input{Body: d.body, Headers: map[string]string{}, Query: map[string]string{}}
 	for name, values := range d.request.Header {
-		if name = strings.ToLower(name); !private[name] {
-			in.Headers[name] = strings.Join(values, ", ")
+		if !ingress.IsPrivate(name) {
+			in.Headers[strings.ToLower(name)] = strings.Join(values, ", ")
 		}
 	}
 	for name, values := range d.request.Query {
