@@ -26,7 +26,7 @@ func lockDir(dir string) (*os.File, error) {
 	if err == nil {
 		return f, nil
 	}
-	f.Close()
+	_ = f.Close() // nothing was written
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, fault.Hint(
 			fault.Newf(fault.Conflict, "data directory %s is in use by another server", dir),

@@ -94,8 +94,7 @@ func (s *Server) choosePort(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
 // Name is the server's name.
@@ -149,6 +148,6 @@ func (s *Server) Shutdown() {
 			s.srv.Shutdown()
 			s.srv.WaitForShutdown()
 		}
-		s.lock.Close()
+		_ = s.lock.Close() // which lets go of it, whatever it says
 	})
 }

@@ -113,7 +113,7 @@ func TestTargetHangsAtTheEnd(t *testing.T) {
 		target.Hang(1)
 		go func() {
 			defer close(done)
-			res, err := http.Post(target.URL, "text/plain", nil) //nolint:noctx // ended by the target
+			res, err := http.Post(target.URL, "text/plain", nil)
 			if err == nil {
 				res.Body.Close()
 			}
