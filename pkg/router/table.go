@@ -2,36 +2,38 @@ package router
 
 import (
 	"hash/maphash"
-	"math/bits"
 	"slices"
 	"sync/atomic"
 )
 
-// table is a persistent hash table from strings to *V: put and remove give a new table that
-// shares all but a few small nodes with the old one. The zero table is empty.
+// table is a persistent hash table from strings to *V: a copy of it can be changed without
+// the original seeing that, and shares with it all but the few small arrays that changed.
+// The zero table is empty.
 //
-// It is a tree over the bits of the key's hash. Below a branch 32 ways lead on, five bits
-// each. A bucket holds up to 8 items and, for each, a byte of its hash; looking for a key
-// compares these bytes all at once, so that a miss seldom looks at an item.
+// It is a tree over the low bits of the key's hash. Below a branch 64 ways lead on, six
+// bits each. A bucket is an open-addressed hash table of up to 192 keys, ordered by the
+// high bits. So a key among 10,000 is two steps away and one among 100,000 three, and a
+// change copies a few kilobytes.
 type table[V any] struct{ root cell[V] }
 
 const (
-	fanBits   = 5
-	maxBucket = 8
-	lastLevel = 11 // fanBits of the hash for each level, 8 bits for the tag: below, buckets just grow
+	fanBits   = 6
+	maxSlots  = 256 // of a bucket, if it can be split
+	lastLevel = 9   // below that many branches the low bits are used up, and buckets just grow
 )
 
 // cell is a branch if ways is set, else a bucket.
 type cell[V any] struct {
 	ways  *[1 << fanBits]*cell[V]
-	items []item[V]
-	tags  uint64 // tagOf the first 8 items, a byte each
+	slots []slot[V] // a power of two, or none
+	used  int
 	edit  edit
 }
 
-type item[V any] struct {
-	key  string
+// slot is free if it has no value.
+type slot[V any] struct {
 	hash uint64
+	key  string
 	val  *V
 }
 
@@ -47,13 +49,6 @@ var seed = maphash.MakeSeed()
 
 func hashOf(key string) uint64 { return maphash.String(seed, key) }
 
-const (
-	lowBits  = 0x0101010101010101
-	highBits = 0x8080808080808080
-)
-
-func tagOf(hash uint64) uint64 { return hash >> 56 }
-
 // get returns the key's value, or nil.
 func (t *table[V]) get(key string, hash uint64) *V {
 	c := &t.root
@@ -62,49 +57,79 @@ func (t *table[V]) get(key string, hash uint64) *V {
 			return nil
 		}
 	}
-	if i := c.index(key, hash); i >= 0 {
-		return c.items[i].val
+	mask := uint64(len(c.slots) - 1)
+	for i := range uint64(len(c.slots)) {
+		s := &c.slots[(hash>>56+i)&mask]
+		if s.hash == hash && s.key == key || s.val == nil {
+			return s.val
+		}
 	}
 	return nil
 }
 
-// index finds an item in a bucket. A tag that is equal shows as a high bit in m; one that
-// is not may show too, behind one that is, so the key has the last word.
-func (c *cell[V]) index(key string, hash uint64) int {
-	x := c.tags ^ tagOf(hash)*lowBits
-	for m := (x - lowBits) &^ x & highBits; m != 0; m &= m - 1 {
-		i := bits.TrailingZeros64(m) / 8
-		if i < len(c.items) && c.items[i].key == key {
-			return i
-		}
-	}
-	for i := maxBucket; i < len(c.items); i++ {
-		if c.items[i].key == key {
-			return i
-		}
-	}
-	return -1
-}
-
 // put gives the key the value. The table must be in the hands of the edit.
 func (t *table[V]) put(key string, hash uint64, val *V, e edit) {
-	t.root.put(item[V]{key, hash, val}, 0, e)
+	t.root.put(slot[V]{hash, key, val}, 0, e)
 }
 
-func (c *cell[V]) put(it item[V], level int, e edit) {
+func (c *cell[V]) put(s slot[V], level int, e edit) {
 	c.own(e)
 	if c.ways == nil {
-		if i := c.index(it.key, it.hash); i >= 0 {
-			c.items[i].val = it.val
+		at := c.find(s.key, s.hash)
+		switch {
+		case at != nil && at.val != nil: // the key is there
+			at.val = s.val
 			return
-		}
-		if len(c.items) < maxBucket || level == lastLevel {
-			c.append(it)
+		case at != nil && c.used < room(len(c.slots)):
+			*at = s
+			c.used++
+			return
+		case len(c.slots) < maxSlots || level == lastLevel:
+			c.resize(max(1, 2*len(c.slots)))
+			c.put(s, level, e)
 			return
 		}
 		c.split(level, e)
 	}
-	c.way(it.hash, level, e).put(it, level+1, e)
+	c.way(s.hash, level, e).put(s, level+1, e)
+}
+
+// room is how many of so many slots may be taken.
+func room(slots int) int { return slots - slots/4 }
+
+// find is the slot of the key in a bucket, or the free one where it belongs, or nil if
+// there is none of either.
+func (c *cell[V]) find(key string, hash uint64) *slot[V] {
+	mask := uint64(len(c.slots) - 1)
+	for i := range uint64(len(c.slots)) {
+		s := &c.slots[(hash>>56+i)&mask]
+		if s.hash == hash && s.key == key || s.val == nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// resize makes a bucket one of so many slots.
+func (c *cell[V]) resize(slots int) {
+	old := c.slots
+	c.slots = make([]slot[V], slots)
+	for _, s := range old {
+		if s.val != nil {
+			*c.find(s.key, s.hash) = s
+		}
+	}
+}
+
+// split makes a bucket a branch.
+func (c *cell[V]) split(level int, e edit) {
+	old := c.slots
+	*c = cell[V]{ways: new([1 << fanBits]*cell[V]), edit: e}
+	for _, s := range old {
+		if s.val != nil {
+			c.way(s.hash, level, e).put(s, level+1, e)
+		}
+	}
 }
 
 // way is the cell below a branch for the hash, made or copied so that the edit owns it.
@@ -115,18 +140,10 @@ func (c *cell[V]) way(hash uint64, level int, e edit) *cell[V] {
 		*at = &cell[V]{edit: e}
 	case (*at).edit != e:
 		own := **at
+		own.own(e)
 		*at = &own
 	}
 	return *at
-}
-
-// split makes a full bucket a branch.
-func (c *cell[V]) split(level int, e edit) {
-	items := c.items
-	*c = cell[V]{ways: new([1 << fanBits]*cell[V]), edit: e}
-	for _, it := range items {
-		c.way(it.hash, level, e).put(it, level+1, e)
-	}
 }
 
 // remove takes out the key, which must be there. The table must be in the hands of the edit.
@@ -135,16 +152,16 @@ func (t *table[V]) remove(key string, hash uint64, e edit) { t.root.remove(key, 
 func (c *cell[V]) remove(key string, hash uint64, level int, e edit) {
 	c.own(e)
 	if c.ways == nil {
-		i := c.index(key, hash)
-		c.items = slices.Delete(c.items, i, i+1)
-		c.retag()
+		*c.find(key, hash) = slot[V]{}
+		c.used--
+		c.resize(len(c.slots)) // puts the others where they belong without it
 		return
 	}
 	sub := c.way(hash, level, e)
-	sub.remove(key, hash, level+1, e)
-	if sub.empty() {
-		c.ways[hash>>(level*fanBits)%(1<<fanBits)] = nil
+	if sub.remove(key, hash, level+1, e); !sub.empty() {
+		return
 	}
+	c.ways[hash>>(level*fanBits)%(1<<fanBits)] = nil
 	if *c.ways == [1 << fanBits]*cell[V]{} {
 		c.ways = nil
 	}
@@ -152,14 +169,16 @@ func (c *cell[V]) remove(key string, hash uint64, level int, e edit) {
 
 func (t *table[V]) empty() bool { return t.root.empty() }
 
-func (c *cell[V]) empty() bool { return c.ways == nil && len(c.items) == 0 }
+func (c *cell[V]) empty() bool { return c.ways == nil && c.used == 0 }
 
 // each calls visit with every value, in no useful order.
 func (t *table[V]) each(visit func(*V)) { t.root.each(visit) }
 
 func (c *cell[V]) each(visit func(*V)) {
-	for _, it := range c.items {
-		visit(it.val)
+	for _, s := range c.slots {
+		if s.val != nil {
+			visit(s.val)
+		}
 	}
 	if c.ways == nil {
 		return
@@ -174,32 +193,13 @@ func (c *cell[V]) each(visit func(*V)) {
 // own replaces what the cell shares with the one that it is a copy of, so that the edit may
 // change it.
 func (c *cell[V]) own(e edit) {
-	if c.edit == e {
-		return
-	}
-	c.edit = e
-	if c.ways != nil {
+	switch {
+	case c.edit == e:
+	case c.ways != nil:
 		ways := *c.ways
 		c.ways = &ways
-		return
+	default:
+		c.slots = slices.Clone(c.slots)
 	}
-	c.items = append(make([]item[V], 0, len(c.items)+1), c.items...)
-}
-
-func (c *cell[V]) append(it item[V]) {
-	c.tag(len(c.items), it.hash)
-	c.items = append(c.items, it)
-}
-
-func (c *cell[V]) retag() {
-	c.tags = 0
-	for i, it := range c.items {
-		c.tag(i, it.hash)
-	}
-}
-
-func (c *cell[V]) tag(i int, hash uint64) {
-	if i < maxBucket {
-		c.tags |= tagOf(hash) << (i * 8)
-	}
+	c.edit = e
 }
