@@ -11,13 +11,14 @@ const httpContentType = "Content-Type"
 
 // ToHTTP writes a valid signal as the headers and the body of an HTTP request or response, in
 // the mode that is asked for. In binary mode attribute values are percent-encoded as the
-// binding demands. The body may share memory with the signal's data.
+// binding demands; data that is itself a CloudEvent cannot be told from one in structured mode,
+// so such a signal is structured. The body may share memory with the signal's data.
 func ToHTTP(s *signal.Signal, mode Mode) (http.Header, []byte, error) {
-	switch mode {
-	case Binary:
+	switch {
+	case mode == Binary && documentOf(s.DataContentType) == notDocument:
 		body, err := sized(s.Data)
 		return binaryHTTP(s), body, err
-	case Msgpack:
+	case mode == Msgpack:
 		body, err := MarshalMsgpack(s)
 		return http.Header{httpContentType: {TypeMsgpack}}, body, err
 	}

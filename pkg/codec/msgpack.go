@@ -172,9 +172,9 @@ type packedReader struct {
 
 // member reads one name and its value.
 func (r *packedReader) member() error {
-	name, err := decodeText(r.Decoder, "a name")
+	name, err := decodeText(r.Decoder, "")
 	if err != nil {
-		return err
+		return fault.Newf(fault.Invalid, "the name of an attribute is not a string")
 	}
 	if err := r.once(name); err != nil {
 		return err
