@@ -70,7 +70,7 @@ func Join(ctx context.Context, nc *nats.Conn, info Info, opts ...JoinOption) (*M
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	m.stop = stop
-	go m.run(run) // ends with Leave
+	go m.run(run, m.interval) // ends with Leave
 	return m, nil
 }
 
@@ -179,10 +179,11 @@ func (m *Member) record() []byte {
 	return text
 }
 
-// run renews the record until it is stopped.
-func (m *Member) run(ctx context.Context) {
+// run renews the record until it is stopped. A bucket with another lifetime, made anew by
+// somebody else meanwhile, does not change how often.
+func (m *Member) run(ctx context.Context, every time.Duration) {
 	defer close(m.done)
-	tick := time.NewTicker(m.interval)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
