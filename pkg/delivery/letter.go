@@ -69,6 +69,7 @@ func (l Letter) Died(res Result) Letter {
 		l.Code, l.Error = fault.CodeOf(res.Err), Excerpt(res.Err.Error())
 	}
 	status := 0
+	l.LastAt = time.Now().UTC()
 	if n := len(res.Attempts); n > 0 {
 		if l.FirstAt.IsZero() {
 			l.FirstAt = res.Attempts[0].At

@@ -50,7 +50,8 @@ type Config struct {
 	// holds, handed over or not, is in progress. Choose a third of AckWait. 0: never.
 	KeepAlive time.Duration
 
-	Log *slog.Logger // nil logs nothing
+	NoAck bool         // the consumer wants no verdicts; none is sent
+	Log   *slog.Logger // nil logs nothing
 }
 
 func (c Config) withDefaults() Config {
@@ -160,6 +161,9 @@ func (l *Loop) Err() error {
 	defer l.mu.Unlock()
 	return l.err
 }
+
+// Consumer is the name of the consumer.
+func (l *Loop) Consumer() string { return l.cfg.Consumer }
 
 // Buffered reports how many messages are taken and not yet handed over.
 func (l *Loop) Buffered() int {

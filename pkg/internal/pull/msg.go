@@ -19,6 +19,7 @@ type Msg struct {
 	Header    nats.Header
 	Data      []byte
 	Sequence  uint64    // in the stream
+	Order     uint64    // among what the consumer has delivered, from 1 without gaps
 	Stored    time.Time // when the stream got it
 	Delivered int       // how often the consumer has delivered it, this time included
 	Pending   uint64    // how many more the consumer had when it delivered this one
@@ -37,7 +38,7 @@ func (l *Loop) newMsg(m *nats.Msg) (*Msg, error) {
 	}
 	msg := &Msg{
 		Subject: m.Subject, Header: m.Header, Data: m.Data,
-		Sequence: meta.Sequence.Stream, Stored: meta.Timestamp,
+		Sequence: meta.Sequence.Stream, Order: meta.Sequence.Consumer, Stored: meta.Timestamp,
 		Delivered: int(meta.NumDelivered), Pending: meta.NumPending,
 		loop: l, reply: m.Reply,
 	}
@@ -89,6 +90,9 @@ func (m *Msg) settle(verdict []byte) error {
 	m.loop.release(m)
 	if m.done != nil {
 		close(m.done)
+	}
+	if m.loop.cfg.NoAck {
+		return nil
 	}
 	return m.loop.nc.Publish(m.reply, verdict)
 }

@@ -1,0 +1,236 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/signalmesh/signalmesh/pkg/delivery"
+	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/signal"
+	"github.com/signalmesh/signalmesh/pkg/subject"
+)
+
+// crashMargin is how many more deliveries than attempts a signal gets before it is taken
+// for what crashes its handlers. Deliveries also count when a member stops or loses its
+// connection, so it is not zero.
+const crashMargin = 3
+
+// A job is one signal to be delivered to the handler.
+type job struct {
+	m      *Message // to be settled
+	s      *signal.Signal
+	place  Place
+	first  int              // number of the first attempt
+	letter *delivery.Letter // of a redrive
+	broken error            // why the handler must not be called
+}
+
+// accept takes one message of the bus. It blocks while every handler is busy.
+func (s *Subscription) accept(ctx context.Context, m *Message) {
+	switch {
+	case m.DecodeErr != nil:
+		s.counts.undecodable.Add(1)
+		s.b.log.Debug("message is not a signal", "subscription", s.cfg.name, "sequence", m.Sequence, "error", m.DecodeErr)
+		s.settled(m, m.Ack())
+		return
+	case !s.pattern.Match(m.Signal.Type):
+		s.settled(m, m.Ack())
+		return
+	}
+	wanted, err := s.wants(m.Signal)
+	if err == nil && !wanted {
+		s.counts.skipped.Add(1)
+		s.settled(m, m.Ack())
+		return
+	}
+	s.begin(ctx, job{
+		m: m, s: m.Signal, broken: err, first: 1,
+		place: Place{Subscription: s.cfg.name, Sequence: m.Sequence, Stored: m.Stored},
+	})
+}
+
+// wants runs the filter, and looks whether the signal is still of use.
+func (s *Subscription) wants(sig *signal.Signal) (wanted bool, err error) {
+	if expiry, ok := sig.Expiry(); ok && !time.Now().Before(expiry) {
+		return false, nil
+	}
+	if s.cfg.filter == nil {
+		return true, nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = fault.Permanent(fault.Newf(fault.Internal, "filter: panic: %v", v))
+		}
+	}()
+	return s.cfg.filter(sig), nil
+}
+
+// again takes one request to run a delivery of this subscription once more.
+func (s *Subscription) again(ctx context.Context, m *Message) {
+	var req delivery.Request
+	err := json.Unmarshal(m.Body, &req)
+	var sig *signal.Signal
+	if err == nil {
+		sig, err = s.b.requested(ctx, req)
+	}
+	switch {
+	case fault.Is(err, fault.Unavailable):
+		s.settled(m, m.NakWithDelay(time.Second))
+		return
+	case err != nil:
+		s.b.log.Error("request to run a delivery cannot be read", "subscription", s.cfg.name, "sequence", m.Sequence, "error", err)
+		s.settled(m, m.Term("unreadable request"))
+		return
+	}
+	s.begin(ctx, job{
+		m: m, s: sig, first: max(req.First, 1), letter: req.Letter,
+		place: Place{Subscription: s.cfg.name, Sequence: req.Sequence},
+	})
+}
+
+// requested returns the signal of a request, which may have been too large to travel twice.
+func (b *Bus) requested(ctx context.Context, req delivery.Request) (*signal.Signal, error) {
+	if len(req.Signal) > 0 || req.Sequence == 0 {
+		return req.Decode()
+	}
+	e, err := b.Get(ctx, req.Sequence)
+	return e.Signal, err
+}
+
+// begin starts a delivery as soon as a handler is free, in the order of the calls.
+func (s *Subscription) begin(ctx context.Context, j job) {
+	if !acquire(ctx, s.room) {
+		s.settled(j.m, j.m.NakWithDelay(0))
+		return
+	}
+	if !acquire(ctx, s.slots) {
+		<-s.room
+		s.settled(j.m, j.m.NakWithDelay(0))
+		return
+	}
+	s.work.Go(func() { // ends with an outcome, or with ctx
+		defer func() { <-s.room }()
+		s.deliver(ctx, j)
+	})
+}
+
+func acquire(ctx context.Context, slots chan struct{}) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// deliver runs the attempts of a delivery that has a slot, and settles it. The slot is free
+// while the delivery waits between attempts.
+func (s *Subscription) deliver(ctx context.Context, j job) {
+	slot := true
+	var res delivery.Result
+	if n := j.m.Delivered; n > s.cfg.policy.MaxAttempts+crashMargin {
+		res = delivery.Result{
+			Status: delivery.Dead, Reason: delivery.ReasonCrashLoop,
+			Err: fault.Newf(fault.Internal, "delivered %d times without an outcome", n-1),
+		}
+	} else {
+		res = s.cfg.policy.Run(ctx, func(ctx context.Context, attempt int) error {
+			if !slot && !acquire(ctx, s.slots) {
+				return ctx.Err()
+			}
+			defer func() { slot = false; <-s.slots }()
+			return s.call(ctx, j, attempt)
+		}, delivery.Options{First: j.first, Node: s.b.node, Timeout: s.cfg.timeout, OnAttempt: s.attempted(j)})
+	}
+	if slot {
+		<-s.slots
+	}
+	switch res.Status {
+	case delivery.Delivered:
+		s.counts.handled.Add(1)
+		s.settled(j.m, j.m.Ack())
+	case delivery.Dead:
+		s.bury(ctx, j, res)
+	default:
+		s.settled(j.m, j.m.NakWithDelay(0))
+	}
+}
+
+func (s *Subscription) call(ctx context.Context, j job, attempt int) error {
+	if j.broken != nil {
+		return j.broken
+	}
+	j.place.Attempt = attempt
+	ctx = context.WithValue(signal.NewContext(ctx, j.s), placeKey{}, j.place)
+	return s.handler(ctx, j.s)
+}
+
+// attempted counts failures, and keeps the stack of a panic, which no letter holds.
+func (s *Subscription) attempted(j job) func(delivery.Attempt, time.Time) {
+	return func(a delivery.Attempt, next time.Time) {
+		if a.OK() {
+			return
+		}
+		s.counts.failed.Add(1)
+		s.b.log.Debug("attempt failed", "subscription", s.cfg.name, "signal_id", j.s.ID, "type", j.s.Type,
+			"attempt", a.Number, "error", a.Error, "next_at", next)
+	}
+}
+
+// bury writes the dead letter of a delivery and then acknowledges its signal. It insists
+// until ctx ends: without its letter a delivery is not dead.
+func (s *Subscription) bury(ctx context.Context, j job, res delivery.Result) {
+	var crash *delivery.Panic
+	log := s.b.log.With("subscription", s.cfg.name, "signal_id", j.s.ID, "type", j.s.Type, "reason", string(res.Reason), "error", res.Err)
+	if errors.As(res.Err, &crash) {
+		log = log.With("stack", string(crash.Stack))
+	}
+	if s.cfg.name == "" {
+		s.counts.dead.Add(1)
+		log.Warn("signal given up; a subscription that is not durable has no dead letters")
+		return
+	}
+	l := s.letter(j, res)
+	for try := 0; ; try++ {
+		err := s.b.DeadLetters().Write(ctx, l)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			s.settled(j.m, j.m.NakWithDelay(0))
+			return
+		}
+		s.b.log.Error("dead letter not stored; trying again", "subscription", s.cfg.name, "signal_id", j.s.ID, "error", err)
+		pause(ctx, try)
+	}
+	s.counts.dead.Add(1)
+	log.Warn("signal given up", "letter", l.ID)
+	s.settled(j.m, j.m.Term("dead letter "+l.ID))
+}
+
+// letter is the dead letter of a delivery. Its id is that of the signal at this
+// subscription, so that writing it again, or a redrive that fails, does not make two.
+func (s *Subscription) letter(j job, res delivery.Result) delivery.Letter {
+	l := delivery.Letter{Bus: s.b.name, Kind: delivery.KindSubscription, Name: s.cfg.name, Sequence: j.place.Sequence}
+	if j.letter != nil {
+		l = *j.letter
+	}
+	l.ID = subject.Key(fmt.Sprintf("%s\x00%s\x00%s\x00%s", l.Kind, l.Name, j.s.Source, j.s.ID))
+	l.Signal, l.Node = j.s.AppendJSON(nil), s.b.node
+	return l.Died(res)
+}
+
+// settled tells of a verdict that did not get through; then the signal comes again.
+func (s *Subscription) settled(m *Message, err error) {
+	if err != nil && !fault.Is(err, fault.Conflict) {
+		s.b.log.Debug("verdict not sent", "subscription", s.cfg.name, "sequence", m.Sequence, "error", err)
+	}
+}
