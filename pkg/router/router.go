@@ -41,11 +41,12 @@ func (r *Router[T]) With(routes ...Route[T]) (*Router[T], error) {
 	if err := check(routes); err != nil {
 		return r, err
 	}
-	added := make([]*entry[T], len(routes))
+	added := make([]entry[T], len(routes))
 	for i, route := range routes {
-		added[i] = &entry[T]{rank: rankOf(route), number: r.next + uint64(i), route: route}
+		added[i] = entry[T]{rankOf(route), r.next + uint64(i), route}
 	}
-	slices.SortFunc(added, byRank) // so that each leaf is only appended to
+	// In order, so that each leaf is only appended to.
+	slices.SortFunc(added, func(a, b entry[T]) int { return byRank(&a, &b) })
 
 	own, e := *r, newEdit()
 	if own.scratch == nil {
@@ -60,24 +61,18 @@ func (r *Router[T]) With(routes ...Route[T]) (*Router[T], error) {
 }
 
 // insert registers a route in a router that is still being built.
-func (r *Router[T]) insert(x *entry[T], e edit) {
+func (r *Router[T]) insert(x entry[T], e edit) {
 	p := x.route.Pattern
 	if !p.IsExact() {
 		r.wild = r.wild.own(e)
 		r.wild.insert(p.Segments(), x, false, e)
 		return
 	}
-	text, h := p.String(), hashOf(p.String())
-	l := r.exact.get(text, h)
-	if l == nil || l.edit != e {
-		own := new(leaf[T])
-		if l != nil {
-			*own = *l
-		}
-		r.exact.put(text, h, own, e)
-		l = own
+	text, h := p.String(), hashType(p.String())
+	old := r.exact.get(text, h)
+	if l := old.insert(x, e); l != old {
+		r.exact.put(text, h, l, e)
 	}
-	l.insert(x, e)
 }
 
 func check[T any](routes []Route[T]) error {
@@ -98,13 +93,13 @@ func (r *Router[T]) Without(text string) *Router[T] {
 		return r // no route has it
 	}
 	l := r.leafOf(p)
-	if l == nil || len(l.entries) == 0 {
+	if l == nil {
 		return r
 	}
 	own, e := *r, newEdit()
 	own.count -= len(l.entries)
 	if p.IsExact() {
-		own.exact.remove(text, hashOf(text), e)
+		own.exact.remove(text, hashType(text), e)
 		return &own
 	}
 	own.wild = r.wild.own(e)
@@ -116,7 +111,7 @@ func (r *Router[T]) Without(text string) *Router[T] {
 
 func (r *Router[T]) leafOf(p pattern.Pattern) *leaf[T] {
 	if p.IsExact() {
-		return r.exact.get(p.String(), hashOf(p.String()))
+		return r.exact.get(p.String(), hashType(p.String()))
 	}
 	return r.wild.find(p.Segments())
 }

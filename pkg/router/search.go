@@ -1,35 +1,10 @@
 package router
 
 import (
-	"cmp"
+	"math/bits"
 	"slices"
 	"strings"
 )
-
-// entry is a registered route with the numbers that order it: routes come by rank, then by
-// number, both ascending.
-type entry[T any] struct {
-	rank   uint64 // from the pattern and the priority; see rankOf
-	number uint64 // of the registration
-	route  Route[T]
-}
-
-// rankOf packs what orders routes before their registration into one number, low first:
-// whether the pattern is exact, its specificity, and the priority.
-func rankOf[T any](r Route[T]) uint64 {
-	rank := uint64(r.Pattern.Specificity())<<8 | uint64(r.Priority-MinPriority)
-	if r.Pattern.IsExact() {
-		rank |= 1 << 63
-	}
-	return ^rank
-}
-
-func byRank[T any](a, b *entry[T]) int {
-	if a.rank != b.rank {
-		return cmp.Compare(a.rank, b.rank)
-	}
-	return cmp.Compare(a.number, b.number)
-}
 
 // search is the working memory of one lookup. Lookups take turns with a few of them, so
 // that none allocates.
@@ -76,10 +51,14 @@ func (m *search[T]) clear() {
 
 // run collects the routes in order.
 func (m *search[T]) run(r *Router[T]) {
-	if l := r.exact.get(m.typ, hashOf(m.typ)); l != nil {
+	var ok bool
+	if m.words, ok = split(m.typ, m.words); !ok {
+		return
+	}
+	if l := r.exact.get(m.typ, fold(m.words)); l != nil {
 		m.found = append(m.found, l.entries...)
 	}
-	if r.wild == nil || !m.split() {
+	if r.wild == nil {
 		return
 	}
 	exact := len(m.found)
@@ -89,26 +68,41 @@ func (m *search[T]) run(r *Router[T]) {
 	}
 }
 
-// split cuts the type into words; it reports false if it is no type.
-func (m *search[T]) split() bool {
-	for from := 0; from <= len(m.typ); {
-		to := len(m.typ)
-		if n := strings.IndexByte(m.typ[from:], '.'); n >= 0 {
+// split appends the segments of the type to words; it reports false if it is no type.
+func split(typ string, words []word) ([]word, bool) {
+	for from := 0; from <= len(typ); {
+		to := len(typ)
+		if n := strings.IndexByte(typ[from:], '.'); n >= 0 {
 			to = from + n
 		}
 		if from == to {
-			return false
+			return words, false
 		}
-		m.words = append(m.words, word{hashOf(m.typ[from:to]), from, to})
+		words = append(words, word{hashOf(typ[from:to]), from, to})
 		from = to + 1
 	}
-	return m.typ != ""
+	return words, typ != ""
 }
 
-// next is where the word i leads from the node, or nil.
-func (m *search[T]) next(n *node[T], i int) *node[T] {
+func hashType(typ string) uint64 {
+	words, _ := split(typ, nil)
+	return fold(words)
+}
+
+// fold is the hash of a whole type: it spares hashing it a second time.
+func fold(words []word) uint64 {
+	var h uint64
+	for _, w := range words {
+		hi, lo := bits.Mul64(h^w.hash, 0x9e3779b97f4a7c15)
+		h = hi ^ lo
+	}
+	return h
+}
+
+// word is the segment i of the type and its hash.
+func (m *search[T]) word(i int) (string, uint64) {
 	w := &m.words[i]
-	return n.words.get(m.typ[w.from:w.to], w.hash)
+	return m.typ[w.from:w.to], w.hash
 }
 
 // walk collects what matches below n from word i on. Without "**" above, a node is reached
@@ -121,12 +115,14 @@ func (m *search[T]) walk(n *node[T], i int) {
 		if n.one != nil {
 			m.walk(n.one, i+1)
 		}
-		if n = m.next(n, i); n == nil {
+		if n = n.words.get(m.word(i)); n == nil {
 			return
 		}
 	}
 	if n.end != nil {
-		m.found = append(m.found, n.end.here.entries...)
+		if l := n.end.here; l != nil {
+			m.found = append(m.found, l.entries...)
+		}
 		m.walkMany(n.end, i)
 	}
 }
@@ -141,7 +137,9 @@ func (m *search[T]) walkMany(at *end[T], i int) {
 		}
 		m.seen = append(m.seen, at)
 	}
-	m.found = append(m.found, at.tail.entries...)
+	if l := at.tail; l != nil {
+		m.found = append(m.found, l.entries...)
+	}
 	n := at.many
 	if n == nil {
 		return
@@ -150,7 +148,7 @@ func (m *search[T]) walkMany(at *end[T], i int) {
 		if n.one != nil {
 			m.walk(n.one, i+1)
 		}
-		if sub := m.next(n, i); sub != nil {
+		if sub := n.words.get(m.word(i)); sub != nil {
 			m.walk(sub, i+1)
 		}
 	}

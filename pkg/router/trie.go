@@ -1,9 +1,6 @@
 package router
 
-import (
-	"slices"
-	"unique"
-)
+import "unique"
 
 // node is where the patterns with wildcards stand that share their first segments. It fits
 // a cache line; what few nodes have is behind end.
@@ -15,33 +12,27 @@ type node[T any] struct {
 
 // end is what begins where no segment has to follow.
 type end[T any] struct {
-	here   leaf[T]  // the pattern ends
-	tail   leaf[T]  // it ends with a "**" more
+	here   *leaf[T] // the pattern ends
+	tail   *leaf[T] // it ends with a "**" more
 	many   *node[T] // something follows after that "**"
 	nested bool     // the "**" is below another one
 	edit   edit
 }
 
-// leaf is the routes of one pattern, in order. The zero leaf has none.
-type leaf[T any] struct {
-	entries []*entry[T]
-	edit    edit
-	single  [1]*entry[T] // room for the usual number of entries
-}
-
 // insert adds a route below the node, at the segments that are left of its pattern. The
 // node must be in the hands of the edit. below tells that a "**" stands above.
-func (n *node[T]) insert(segs []string, x *entry[T], below bool, e edit) {
+func (n *node[T]) insert(segs []string, x entry[T], below bool, e edit) {
 	switch {
 	case len(segs) == 0:
-		n.ending(e).here.insert(x, e)
+		end := n.ending(e)
+		end.here = end.here.insert(x, e)
 	case segs[0] != "**":
 		n.sub(segs[0], e).insert(segs[1:], x, below, e)
 	default:
 		end := n.ending(e)
 		end.nested = below
 		if len(segs) == 1 {
-			end.tail.insert(x, e)
+			end.tail = end.tail.insert(x, e)
 		} else {
 			end.many = end.many.own(e)
 			end.many.insert(segs[1:], x, true, e)
@@ -91,7 +82,7 @@ func (n *node[T]) find(segs []string) *leaf[T] {
 		case n.end == nil:
 			return nil
 		case i == len(segs)-1:
-			return &n.end.tail
+			return n.end.tail
 		default:
 			n = n.end.many
 		}
@@ -99,7 +90,7 @@ func (n *node[T]) find(segs []string) *leaf[T] {
 	if n == nil || n.end == nil {
 		return nil
 	}
-	return &n.end.here
+	return n.end.here
 }
 
 // remove takes out the leaf of a pattern that is there, and the nodes that lead nowhere
@@ -125,16 +116,16 @@ func (n *node[T]) removeEnd(segs []string, e edit) {
 	end := n.ending(e)
 	switch len(segs) {
 	case 0:
-		end.here = leaf[T]{}
+		end.here = nil
 	case 1:
-		end.tail = leaf[T]{}
+		end.tail = nil
 	default:
 		end.many = end.many.own(e)
 		if end.many.remove(segs[1:], e); end.many.empty() {
 			end.many = nil
 		}
 	}
-	if len(end.here.entries) == 0 && len(end.tail.entries) == 0 && end.many == nil {
+	if end.here == nil && end.tail == nil && end.many == nil {
 		n.end = nil
 	}
 }
@@ -147,8 +138,12 @@ func (n *node[T]) each(visit func(*leaf[T])) {
 		return
 	}
 	if n.end != nil {
-		visit(&n.end.here)
-		visit(&n.end.tail)
+		if n.end.here != nil {
+			visit(n.end.here)
+		}
+		if n.end.tail != nil {
+			visit(n.end.tail)
+		}
 		n.end.many.each(visit)
 	}
 	n.one.each(visit)
@@ -166,20 +161,4 @@ func (n *node[T]) own(e edit) *node[T] {
 	}
 	own.words.root.own(e)
 	return own
-}
-
-// insert puts a route in its place.
-func (l *leaf[T]) insert(x *entry[T], e edit) {
-	switch {
-	case len(l.entries) == 0:
-		l.single[0] = x
-		l.entries = l.single[:1:1]
-		l.edit = e
-		return
-	case l.edit != e:
-		l.entries = slices.Clip(l.entries) // so that Insert copies
-		l.edit = e
-	}
-	at, _ := slices.BinarySearchFunc(l.entries, x, byRank)
-	l.entries = slices.Insert(l.entries, at, x)
 }
