@@ -47,7 +47,7 @@ func connect(t *testing.T, s *embed.Server) *nats.Conn {
 
 func join(t *testing.T, nc *nats.Conn, info mesh.Info, opts ...mesh.JoinOption) *mesh.Member {
 	t.Helper()
-	m, err := mesh.Join(t.Context(), nc, info, opts...)
+	m, err := mesh.Join(t.Context(), nc, info, append(opts, quiet)...)
 	if err != nil {
 		t.Fatalf("Join(%s): %v", info.Name, err)
 	}
