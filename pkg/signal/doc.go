@@ -23,7 +23,7 @@
 //
 // Data is what travels. A content type of application/json, text/json, anything that ends in
 // "+json", or none at all, makes it JSON text: it is carried as it was written, numbers of any
-// length, key order and spaces included. Everything else is bytes. Data that is nil is no
+// length, key order and the spaces within included. Everything else is bytes. Data that is nil is no
 // data; the JSON text null is data. Reading follows the same rule: `"data":null` is the JSON
 // value null when the content type is JSON, and no data otherwise.
 package signal

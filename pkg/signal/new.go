@@ -43,7 +43,7 @@ var _ Option = option(nil)
 //   - nil: no data;
 //   - []byte: carried as it is (the slice is kept, not copied), application/octet-stream
 //     unless [ContentType] is given; with a JSON content type it must be JSON text;
-//   - json.RawMessage: carried as it is, must be JSON text;
+//   - json.RawMessage: carried as it is, must be JSON text (the space around it is left out);
 //   - string with a [ContentType] that is not JSON: the bytes of the string;
 //   - anything else: json.Marshal.
 //
@@ -66,6 +66,9 @@ func New(typ string, data any, opts ...Option) (*Signal, error) {
 	}
 	if err := errors.Join(append(d.errs, d.s.Validate())...); err != nil {
 		return nil, fmt.Errorf("signal %.64q: %w", typ, err)
+	}
+	if d.s.IsJSON() {
+		d.s.Data = trimJSON(d.s.Data)
 	}
 	return d.s, nil
 }

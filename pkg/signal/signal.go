@@ -81,13 +81,23 @@ func (s *Signal) Decode(into any) error {
 // SetBytes sets data that was received as plain bytes under the content type that is set.
 // The error, coded Invalid or TooLarge, says that the bytes are not the JSON they claim to be.
 // Bytes without a content type that are not JSON get application/octet-stream, since no
-// content type means JSON. The slice is kept; nil is no data.
+// content type means JSON. Of JSON, the space around the value is left out. The slice is kept;
+// nil is no data.
 func (s *Signal) SetBytes(data []byte) error {
 	s.Data = data
+	if !s.IsJSON() {
+		return nil
+	}
 	err := s.checkData()
-	if err != nil && s.DataContentType == "" {
+	switch {
+	case err == nil:
+		s.Data = trimJSON(data)
+	case s.DataContentType == "":
 		s.DataContentType = contentTypeBytes
 		return nil
 	}
 	return err
 }
+
+// trimJSON cuts off the space around a JSON value, which no form of a signal can keep.
+func trimJSON(text []byte) []byte { return bytes.Trim(text, " \t\r\n") }
