@@ -76,7 +76,8 @@ type Features struct {
 	Remote   bool // it delivers to somewhere that Endpoint names
 }
 
-// Run tests an adapter. open is called once for each subtest, with the subtest's t.
+// Run tests an adapter. open is called once for each subtest, with the subtest's t. It must
+// not run in parallel with other tests, whose goroutines it would take for the adapter's.
 func Run(t *testing.T, open func(t *testing.T) *Subject, f Features) {
 	t.Helper()
 	tests := []struct {
