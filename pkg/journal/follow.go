@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,6 +33,8 @@ type Recorder struct {
 	loop *pull.Loop
 
 	flights sync.WaitGroup // signals handed to the writer
+	flying  atomic.Int64   // how many
+	behind  atomic.Uint64  // how many more there were when the last one came
 	done    chan struct{}
 }
 
@@ -79,6 +82,7 @@ func (j *Journal) consumer(ctx context.Context) error {
 
 // take records one signal. It blocks while the writer's queue is full.
 func (r *Recorder) take(m *pull.Msg) {
+	r.behind.Store(m.Pending)
 	s, err := codec.FromNATS(m.Header, m.Data)
 	if err != nil {
 		r.j.log.Debug("not a signal, not recorded", "bus", r.j.bus, "sequence", m.Sequence, "error", err)
@@ -86,8 +90,10 @@ func (r *Recorder) take(m *pull.Msg) {
 		return
 	}
 	r.flights.Add(1)
+	r.flying.Add(1)
 	p := newPut(func(err error) {
 		r.settle(m, err)
+		r.flying.Add(-1)
 		r.flights.Done()
 	}, r.j.entries(s, m.Sequence, s.Causation())...)
 	if err := r.j.write.enqueue(context.Background(), p); err != nil {
@@ -129,6 +135,10 @@ func (r *Recorder) Drain(ctx context.Context) error {
 		return fault.Newf(fault.Unavailable, "drain recorder of bus %s: %w", r.j.bus, ctx.Err())
 	}
 }
+
+// Lag is how many signals on the bus were not recorded when this recorder took its last one,
+// and those it is still writing. It asks nobody; [Journal.Lag] asks the server.
+func (r *Recorder) Lag() uint64 { return r.behind.Load() + uint64(max(r.flying.Load(), 0)) }
 
 // Done is closed when the recorder has ended: after Stop, or by itself, see [Recorder.Err].
 func (r *Recorder) Done() <-chan struct{} { return r.done }

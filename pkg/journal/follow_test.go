@@ -93,9 +93,12 @@ func TestFollowRecordsEverything(t *testing.T) {
 			if err := j.Wait(t.Context()); !errors.Is(err, journal.ErrNotFollowed) {
 				t.Errorf("Wait before Follow = %v, want ErrNotFollowed", err)
 			}
-			follow(t, j)
+			r := follow(t, j)
 			wait(t, j)
 			complete(t, j, names)
+			if lag := r.Lag(); lag != 0 {
+				t.Errorf("lag of the recorder = %d, want 0", lag)
+			}
 			if lag, err := j.Lag(t.Context()); err != nil || lag != 0 {
 				t.Errorf("Lag = %d, %v, want 0", lag, err)
 			}
