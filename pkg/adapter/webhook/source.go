@@ -184,6 +184,9 @@ func isEvent(h http.Header) bool {
 
 func receiveEvents(r *ingress.Request) (ingress.Result, error) {
 	signals, err := codec.FromHTTP(r.Header, r.Body)
+	for _, s := range signals {
+		err = errors.Join(err, s.Validate())
+	}
 	if err != nil {
 		return ingress.Result{}, err
 	}

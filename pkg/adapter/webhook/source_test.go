@@ -34,42 +34,42 @@ var at = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 const hookSecret = "open-sesame-4711"
 
 // secretFile puts a secret where a reference can find it.
-func secretFile(t *testing.T, text string) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "secret")
+func secretFile(tb testing.TB, text string) string {
+	tb.Helper()
+	name := filepath.Join(tb.TempDir(), "secret")
 	if err := os.WriteFile(name, []byte(text+"\n"), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return "file:" + name
 }
 
 // options is the JSON of source options.
-func options(t *testing.T, o map[string]any) json.RawMessage {
-	t.Helper()
+func options(tb testing.TB, o map[string]any) json.RawMessage {
+	tb.Helper()
 	b, err := json.Marshal(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
-func open(t *testing.T, s ingress.Spec) ingress.Receiver {
-	t.Helper()
+func open(tb testing.TB, s ingress.Spec) ingress.Receiver {
+	tb.Helper()
 	if s.Name == "" {
 		s.Name = "hook"
 	}
 	s.Adapter = "webhook"
-	r, err := ingress.Open(t.Context(), s, ingress.Env{})
+	r, err := ingress.Open(tb.Context(), s, ingress.Env{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r
 }
 
 // openVerify opens a source that verifies with hookSecret.
-func openVerify(t *testing.T, verify string) ingress.Receiver {
-	t.Helper()
-	return open(t, ingress.Spec{Options: options(t, map[string]any{"verify": verify, "secret": secretFile(t, hookSecret)})})
+func openVerify(tb testing.TB, verify string) ingress.Receiver {
+	tb.Helper()
+	return open(tb, ingress.Spec{Options: options(tb, map[string]any{"verify": verify, "secret": secretFile(tb, hookSecret)})})
 }
 
 func mac(newHash func() hash.Hash, key string, parts ...string) []byte {
