@@ -141,24 +141,37 @@ func (r *Router[T]) Route(s *signal.Signal) iter.Seq[T] {
 }
 
 func (r *Router[T]) route(s *signal.Signal, yield func(T) bool) {
-	if s == nil {
+	if s == nil || r.count == 0 {
 		return
 	}
-	r.visit(s.Type, func(x *entry[T]) bool {
+	m := r.find(s.Type)
+	for _, x := range m.found {
 		if x.route.when != nil {
 			if ok, _ := x.route.accepts(s); !ok {
-				return true
+				continue
 			}
 		}
-		return yield(x.route.Target)
-	})
+		if !yield(x.route.Target) {
+			break
+		}
+	}
+	r.done(m)
 }
 
 // Match gives the routes whose pattern selects the type, in order, whatever their
 // predicates say.
 func (r *Router[T]) Match(typ string) iter.Seq[Route[T]] {
 	return func(yield func(Route[T]) bool) {
-		r.visit(typ, func(x *entry[T]) bool { return yield(x.route) })
+		if r.count == 0 {
+			return
+		}
+		m := r.find(typ)
+		for _, x := range m.found {
+			if !yield(x.route) {
+				break
+			}
+		}
+		r.done(m)
 	}
 }
 

@@ -1,10 +1,6 @@
 package router
 
-import (
-	"math/bits"
-	"slices"
-	"strings"
-)
+import "slices"
 
 // search is the working memory of one lookup. Lookups take turns with a few of them, so
 // that none allocates.
@@ -15,38 +11,24 @@ type search[T any] struct {
 	seen  []*end[T] // of nested "**": those that were entered
 }
 
-// word is a segment of the type: typ[from:to].
-type word struct {
-	hash     uint64
-	from, to int
-}
-
-// visit calls yield with the routes whose pattern selects the type, in order, until it
-// returns false.
-func (r *Router[T]) visit(typ string, yield func(*entry[T]) bool) {
-	if r.count == 0 {
-		return
-	}
+// find searches for the routes whose pattern selects the type. They are the search's found,
+// in order; it must be given back with done.
+func (r *Router[T]) find(typ string) *search[T] {
 	m, _ := r.scratch.Get().(*search[T])
 	if m == nil {
 		m = new(search[T])
 	}
 	m.typ = typ
 	m.run(r)
-	for _, x := range m.found {
-		if !yield(x) {
-			break
-		}
-	}
-	m.clear()
-	r.scratch.Put(m)
+	return m
 }
 
-// clear forgets all, so that a search at rest keeps no route alive.
-func (m *search[T]) clear() {
+// done ends a search. One at rest keeps no route alive.
+func (r *Router[T]) done(m *search[T]) {
 	clear(m.found)
 	clear(m.seen)
 	m.typ, m.words, m.found, m.seen = "", m.words[:0], m.found[:0], m.seen[:0]
+	r.scratch.Put(m)
 }
 
 // run collects the routes in order.
@@ -66,37 +48,6 @@ func (m *search[T]) run(r *Router[T]) {
 	if wild := m.found[exact:]; len(wild) > 1 {
 		slices.SortFunc(wild, byRank)
 	}
-}
-
-// split appends the segments of the type to words; it reports false if it is no type.
-func split(typ string, words []word) ([]word, bool) {
-	for from := 0; from <= len(typ); {
-		to := len(typ)
-		if n := strings.IndexByte(typ[from:], '.'); n >= 0 {
-			to = from + n
-		}
-		if from == to {
-			return words, false
-		}
-		words = append(words, word{hashOf(typ[from:to]), from, to})
-		from = to + 1
-	}
-	return words, typ != ""
-}
-
-func hashType(typ string) uint64 {
-	words, _ := split(typ, nil)
-	return fold(words)
-}
-
-// fold is the hash of a whole type: it spares hashing it a second time.
-func fold(words []word) uint64 {
-	var h uint64
-	for _, w := range words {
-		hi, lo := bits.Mul64(h^w.hash, 0x9e3779b97f4a7c15)
-		h = hi ^ lo
-	}
-	return h
 }
 
 // word is the segment i of the type and its hash.

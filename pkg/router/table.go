@@ -1,7 +1,6 @@
 package router
 
 import (
-	"hash/maphash"
 	"slices"
 	"sync/atomic"
 )
@@ -44,10 +43,6 @@ type edit uint64
 var edits atomic.Uint64
 
 func newEdit() edit { return edit(edits.Add(1)) }
-
-var seed = maphash.MakeSeed()
-
-func hashOf(key string) uint64 { return maphash.String(seed, key) }
 
 // get returns the key's value, or nil.
 func (t *table[V]) get(key string, hash uint64) *V {
