@@ -1,0 +1,170 @@
+// Package config is what the file of a node may say.
+//
+// It promises that nothing in a file is ignored or guessed at: an unknown key is an error
+// with its line and the key that was probably meant, every problem is reported at once, and
+// a secret is a reference ([secret.Ref]) that no error repeats. Reading a file opens
+// nothing; [Load] and [Check] work on a machine where the node will never run.
+//
+// A Config is a plain value.
+package config
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/signalmesh/signalmesh/pkg/dispatch"
+	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/ingress"
+	"github.com/signalmesh/signalmesh/pkg/internal/plug"
+	"github.com/signalmesh/signalmesh/pkg/route"
+	"github.com/signalmesh/signalmesh/pkg/secret"
+	"github.com/signalmesh/signalmesh/pkg/subject"
+)
+
+// DefaultBus is the bus of everything that names none.
+const DefaultBus = "default"
+
+// Config is everything about one node.
+type Config struct {
+	Node    Node           `json:"node" doc:"this process"`
+	NATS    NATS           `json:"nats" doc:"the server inside this process, or the one it joins"`
+	HTTP    HTTP           `json:"http" doc:"signals in, questions answered, health and metrics"`
+	Buses   []Bus          `json:"buses" doc:"the logs of signals that this node serves; the bus \"default\" when empty"`
+	Sources []ingress.Spec `json:"sources" doc:"what turns requests of others into signals, under POST /v1/hooks/<name>"`
+	Routes  []route.Spec   `json:"routes" doc:"put into the mesh when the node starts, like sigctl routes apply"`
+	Network Network        `json:"network" doc:"which addresses may be called, and who may call"`
+	Log     Log            `json:"log" doc:"what the node writes to standard error"`
+}
+
+// Node is about the process.
+type Node struct {
+	Name string `json:"name" doc:"name in the mesh, unique; the host's name when not given"`
+	Data string `json:"data" doc:"folder of the embedded server's streams; required unless nats.url is given"`
+}
+
+// NATS says which server the node uses.
+type NATS struct {
+	Listen     string     `json:"listen" default:"127.0.0.1:4222" doc:"address of the embedded server; port 0 takes any free port"`
+	URL        string     `json:"url" doc:"join the server or cluster at this URL instead of embedding one"`
+	Creds      secret.Ref `json:"creds" doc:"with url: credentials file, file:/path"`
+	Token      secret.Ref `json:"token" doc:"token that clients of the embedded server must show, or that is shown to url"`
+	Durability string     `json:"durability" default:"sync" enum:"sync|fast" doc:"sync: on disk before it is acknowledged; fast: within ten seconds"`
+	MaxStore   plug.Size  `json:"max_store" doc:"disk the embedded server may use; three quarters of what is free when not given"`
+	Prefix     string     `json:"prefix" default:"sig" doc:"first word of every subject and stream; meshes in one account need different ones"`
+}
+
+// HTTP says where and how much the node listens.
+type HTTP struct {
+	Listen     string    `json:"listen" default:"127.0.0.1:8222" doc:"address to serve HTTP on; port 0 takes any free port"`
+	MaxBody    plug.Size `json:"max_body" default:"1MiB" min:"1KiB" max:"8MiB" doc:"largest request body"`
+	MaxHeaders plug.Size `json:"max_headers" default:"32KiB" min:"1KiB" max:"1MiB" doc:"largest request headers"`
+}
+
+// Bus is one log of signals.
+type Bus struct {
+	Name     string          `json:"name" required:"true" doc:"letters, digits, _ and -"`
+	Dispatch dispatch.Policy `json:"dispatch" doc:"targets that a signal may carry itself, in its dispatch extension; none when empty"`
+	MaxHops  int             `json:"max_hops" default:"16" min:"1" max:"1000" doc:"how often a signal may be caused by another before it is taken for a loop"`
+	Replicas int             `json:"replicas" min:"1" max:"5" default:"1" doc:"copies of the bus's streams, made when they are created; needs a cluster of that many servers"`
+}
+
+// Network is the guard around the node.
+type Network struct {
+	Allow  []netip.Prefix `json:"allow" doc:"private, loopback and link-local ranges that targets may call in spite of the guard, 10.1.0.0/16"`
+	Expose bool           `json:"expose" doc:"listen on addresses other than loopback although callers are not authenticated"`
+}
+
+// Log says what is logged.
+type Log struct {
+	Level  string `json:"level" default:"info" enum:"debug|info|warn|error" doc:"least severe level that is written"`
+	Format string `json:"format" default:"text" enum:"text|json" doc:"text for people, json for machines"`
+}
+
+// Validate reports what is wrong between the parts; the parts have checked themselves.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(err error, path ...string) {
+		if err != nil {
+			errs = append(errs, plug.At(err, path...))
+		}
+	}
+	if c.Node.Name != "" {
+		bad(subject.CheckName("node", c.Node.Name), "node", "name")
+	}
+	_, err := subject.NewSpace(c.NATS.Prefix)
+	bad(err, "nats", "prefix")
+	bad(c.listener(c.HTTP.Listen), "http", "listen")
+	if c.NATS.URL == "" {
+		bad(c.embedded(), "nats", "listen")
+		if !c.NATS.Creds.IsZero() {
+			bad(fault.Newf(fault.Invalid, "only with nats.url; clients of the embedded server show nats.token"), "nats", "creds")
+		}
+	}
+	bad(unique("bus", c.Buses, func(b Bus) string { return b.Name }), "buses")
+	bad(unique("route", c.Routes, func(r route.Spec) string { return r.Name }), "routes")
+	bad(unique("source", c.Sources, func(s ingress.Spec) string { return s.Name }), "sources")
+	for _, b := range c.Buses {
+		bad(subject.CheckName("bus", b.Name), "buses")
+	}
+	for _, s := range c.Sources {
+		if s.Bus != "" && !c.serves(s.Bus) {
+			bad(fault.Newf(fault.Invalid, "source %s publishes to bus %s, which is not under buses", s.Name, s.Bus), "sources")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// serves reports whether the node has the bus.
+func (c Config) serves(name string) bool {
+	for _, b := range c.Buses {
+		if b.Name == name {
+			return true
+		}
+	}
+	return len(c.Buses) == 0 && name == DefaultBus
+}
+
+// embedded checks the address of the embedded server, which may ask for a token instead of
+// staying on loopback.
+func (c Config) embedded() error {
+	if !c.NATS.Token.IsZero() {
+		_, _, err := net.SplitHostPort(c.NATS.Listen)
+		return fault.Wrap(fault.Invalid, err)
+	}
+	return c.listener(c.NATS.Listen)
+}
+
+// listener refuses addresses on which callers from other hosts would be served without
+// being asked who they are.
+func (c Config) listener(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fault.Newf(fault.Invalid, "%q is not host:port: %w", address, err)
+	}
+	if c.Network.Expose || host == "localhost" {
+		return nil
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() {
+		return nil
+	}
+	return fault.Newf(fault.Denied, "%s can be reached from other hosts, and callers are not authenticated; listen on 127.0.0.1, or set network.expose: true behind something that authenticates", address)
+}
+
+// unique reports names that occur twice.
+func unique[T any](kind string, list []T, name func(T) string) error {
+	seen := make(map[string]bool, len(list))
+	var twice []string
+	for _, item := range list {
+		if n := name(item); seen[n] {
+			twice = append(twice, n)
+		} else {
+			seen[n] = true
+		}
+	}
+	if len(twice) == 0 {
+		return nil
+	}
+	return fault.Newf(fault.Invalid, "%s names given twice: %s", kind, strings.Join(twice, ", "))
+}
