@@ -191,6 +191,7 @@ func holdsRef(v reflect.Value) bool {
 				return true
 			}
 		}
+	default: // a scalar of another type
 	}
 	return false
 }

@@ -11,6 +11,7 @@
 //   - What leaves has one hop more in meshhops, so that a loop through HTTP is seen.
 //   - The answer becomes a signal where the option reply asks for it.
 //   - Only addresses that the network guard allows are connected to.
+//   - Secrets are read when the target is opened, and never shown afterwards.
 package cehttp
 
 import (
@@ -19,6 +20,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"text/template"
 	"time"
 
@@ -56,6 +58,11 @@ func (c Config) Validate() error {
 	}
 	if !outhttp.ValidName(c.IdempotencyHeader) {
 		errs = append(errs, plug.At(fault.Newf(fault.Invalid, "not a header name"), "idempotency_header"))
+	}
+	for name := range c.Headers {
+		if strings.EqualFold(name, c.IdempotencyHeader) {
+			errs = append(errs, plug.At(fault.Newf(fault.Invalid, "the header carries the idempotency key"), "headers", name))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -143,11 +150,10 @@ func (k *sink) replyTo(ctx context.Context, s *signal.Signal, answer *outhttp.Re
 	case k.reply.Type != "":
 		return k.reply.Signal(ctx, s, k.client.Endpoint(), answer.Header.Get("Content-Type"), answer.Body)
 	}
-	events, err := codec.FromHTTP(answer.Header, answer.Body)
-	if err != nil || len(events) != 1 {
-		return nil, nil // an answer that is no CloudEvent is no reply
+	if events, err := codec.FromHTTP(answer.Header, answer.Body); err == nil && len(events) == 1 {
+		return events[0], nil
 	}
-	return events[0], nil
+	return nil, nil // an answer that is no CloudEvent is no reply
 }
 
 // encode makes the headers and the body of the request.
@@ -161,8 +167,8 @@ func (k *sink) encode(s *signal.Signal) (http.Header, []byte, error) {
 		header.Set("Ce-Meshhops", strconv.Itoa(out.Hops()))
 	}
 	for _, name := range []string{signal.ExtTraceParent, signal.ExtTraceState} {
-		if value := out.ExtString(name); value != "" {
-			header.Set(name, outhttp.EncodeValue(value))
+		if value := out.ExtString(name); value != "" && outhttp.IsPlain(value) {
+			header.Set(name, value)
 		}
 	}
 	return header, body, nil

@@ -141,6 +141,7 @@ func answer(w http.ResponseWriter, r *http.Request, o dispatchtest.Outcome, end 
 		case <-end:
 		}
 		return
+	default:
 	}
 	_, _ = w.Write(echo) // a client that hung up has lost nothing
 }
@@ -214,6 +215,7 @@ func TestOptions(t *testing.T) {
 		{`{"url":"http://a","template":"x","body":"data"}`, "exclude each other"},
 		{`{"url":"http://a","content_type":"text/plain"}`, "content_type"},
 		{`{"url":"http://a","idempotency_header":"a b"}`, "idempotency_header"},
+		{`{"url":"http://a","headers":{"idempotency-key":"x"}}`, "carries the idempotency key"},
 		{`{"url":"http://a","body":"xml"}`, "xml"},
 		{`{"url":"http://a","headers":{"Content-Type":"text/plain"}}`, "follows from the request"},
 		{`{"url":"http://a","reply":{"type":"a..b"}}`, "reply.type"},
@@ -347,4 +349,29 @@ func TestTimeoutAndGuard(t *testing.T) {
 	if err := open(t, `{"url":"`+url+`"}`).Deliver(t.Context(), newSignal(t, nil)); !errors.As(err, &f) || f.Status != http.StatusTeapot {
 		t.Errorf("Deliver() = %v, want a Failure with the status", err)
 	}
+}
+
+func BenchmarkDeliver(b *testing.B) {
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // what the client sent does not matter
+	}))
+	defer srv.Close()
+	a, err := dispatch.Open(b.Context(), "http", []byte(`{"url":"`+srv.URL+`"}`), loopback)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = dispatch.Close(a) }()
+	s, err := signal.New("order.created", map[string]string{"note": strings.Repeat("x", 200)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := a.Deliver(b.Context(), s); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }

@@ -41,6 +41,7 @@ func TestConformance(t *testing.T) {
 				case <-ctx.Done():
 				case <-end:
 				}
+			default:
 			}
 			return nil
 		})

@@ -68,7 +68,7 @@ func (c *caller) Exchange(ctx context.Context, s *signal.Signal) (*signal.Signal
 	}
 	event, err := codec.FromNATS(answer.Header, answer.Data)
 	if err != nil {
-		return nil, nil // an answer that is no CloudEvent is no reply
+		return nil, nil //nolint:nilerr // an answer that is no CloudEvent is no reply
 	}
 	return event, nil
 }

@@ -118,6 +118,7 @@ func sinkSubject(t *testing.T) *dispatchtest.Subject {
 			return
 		case dispatchtest.Wait:
 			w.Header().Set("Retry-After", "7")
+		default:
 		}
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte("your secret is whsec_aHVudGVyMi1odW50ZXIyLWh1bnRlcjI= and " + r.Header.Get("Authorization"))) // a client that hung up has lost nothing

@@ -181,7 +181,7 @@ func (c *Client) Do(ctx context.Context, method string, header http.Header, body
 	r := &Response{Status: resp.StatusCode, Header: resp.Header}
 	r.Body, r.Partial = read(resp.Body, limit)
 	if !slices.ContainsFunc(c.success, func(s Statuses) bool { return s.Low <= r.Status && r.Status <= s.High }) {
-		r.Err = fmt.Errorf("%s %s: %w", method, c.endpoint, classify(r.Status, r.Header, time.Now()))
+		r.Err = fmt.Errorf("%s %s: %w", method, c.endpoint, classify(r.Status, r.Header, time.Now(), c.secrets))
 	}
 	return r, nil
 }

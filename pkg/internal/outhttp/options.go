@@ -170,6 +170,11 @@ func validValue(value string) bool {
 	return strings.IndexFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
 }
 
+// IsPlain says whether value is printable ASCII, which every reader of headers takes.
+func IsPlain(value string) bool {
+	return strings.IndexFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+}
+
 // EncodeValue makes any text fit for a header, as CloudEvents does: what is not printable
 // ASCII, and the percent sign, is written as %XX.
 func EncodeValue(text string) string {

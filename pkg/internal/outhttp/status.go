@@ -48,7 +48,7 @@ const maxRetryAfter = 24 * time.Hour
 
 // classify says what a status that is not a success means to a delivery: 408, 425, 429 and
 // 5xx are worth another try, not before Retry-After; everything else is permanent.
-func classify(status int, header http.Header, now time.Time) error {
+func classify(status int, header http.Header, now time.Time, secrets []string) error {
 	text := strconv.Itoa(status)
 	if name := http.StatusText(status); name != "" {
 		text += " " + name
@@ -61,7 +61,7 @@ func classify(status int, header http.Header, now time.Time) error {
 		}
 		return err
 	case status >= 300 && status < 400 && header.Get("Location") != "":
-		err = fault.Hint(err, "redirects are not followed; it points to %s", secret.URL(header.Get("Location")))
+		err = fault.Hint(err, "redirects are not followed; it points to %s", secret.Redact(secret.URL(header.Get("Location")), secrets...))
 	}
 	return fault.Permanent(err)
 }
