@@ -29,13 +29,14 @@ func (f Field) String() string {
 	return fmt.Sprintf("%s: %s -> %s", f.Path, f.Before, f.After)
 }
 
-// diff lists what differs between two routes, value by value.
-func diff(before, after Spec) ([]Field, error) {
-	a, err := tree(before)
-	if err != nil {
-		return nil, err
-	}
+// diff lists what differs between two routes, value by value. Nothing before is a new
+// route.
+func diff(before *Spec, after Spec) ([]Field, error) {
+	var a any = map[string]any{}
 	b, err := tree(after)
+	if before != nil && err == nil {
+		a, err = tree(*before)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +104,13 @@ func encode(v any) json.RawMessage {
 	if v == nil {
 		return nil
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil // it came out of JSON
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if enc.Encode(v) != nil {
+		return nil // cannot be: it came out of JSON
 	}
-	return b
+	return bytes.TrimSpace(b.Bytes())
 }
 
 // shown is a value as it may be shown: what is named like a secret is not, unless it is a

@@ -2,7 +2,6 @@ package route
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,9 +28,9 @@ type Change struct {
 	Action   Action  `json:"action"`
 	Owner    string  `json:"owner,omitempty"`    // before the change, "" for a new route
 	Revision uint64  `json:"revision,omitempty"` // before the change; after it in what Apply returns
-	Before   *Spec   `json:"before,omitempty"`
-	After    *Spec   `json:"after,omitempty"`
-	Fields   []Field `json:"fields,omitempty"` // what differs, of an update
+	Before   *Spec   `json:"-"`                  // nil for a new route
+	After    *Spec   `json:"-"`                  // nil for a route that goes
+	Fields   []Field `json:"fields,omitempty"`   // what differs; of a new route, everything
 }
 
 // Changes are a plan: what applying would do, by name of route.
@@ -50,7 +49,7 @@ func (c Changes) count(a Action) (n int) {
 }
 
 // String is the plan for people: a line for each change, what differs below it, and a sum.
-// Values of keys that are named like secrets are not shown.
+// Values of keys that are named like secrets are not shown, here and in JSON.
 func (c Changes) String() string {
 	var b strings.Builder
 	for _, change := range c {
@@ -194,10 +193,11 @@ func validateAll(specs []Spec) error {
 
 func planOne(live Route, exists bool, wanted *Spec, owner string, o planOptions) (Change, error) {
 	if !exists {
-		return Change{Name: wanted.Name, Action: Create, After: wanted}, nil
+		fields, err := diff(nil, *wanted)
+		return Change{Name: wanted.Name, Action: Create, After: wanted, Fields: fields}, err
 	}
 	c := Change{Name: wanted.Name, Owner: live.Owner, Revision: live.Revision, Before: &live.Spec, After: wanted}
-	fields, err := diff(live.Spec, *wanted)
+	fields, err := diff(&live.Spec, *wanted)
 	mine := live.Owner == owner || live.Owner == ""
 	switch {
 	case err != nil:
@@ -213,15 +213,7 @@ func planOne(live Route, exists bool, wanted *Spec, owner string, o planOptions)
 		return c, fault.Hint(err, "change it where %s has it, or take it over", live.Owner)
 	}
 	if c.Action == Update && !mine {
-		c.Fields = append([]Field{{Path: "owner", Before: quote(live.Owner), After: quote(owner)}}, c.Fields...)
+		c.Fields = append([]Field{{Path: "owner", Before: encode(live.Owner), After: encode(owner)}}, c.Fields...)
 	}
 	return c, nil
-}
-
-func quote(s string) json.RawMessage {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return nil // a string always encodes
-	}
-	return b
 }

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -78,7 +79,11 @@ func encodeRoute(s Spec, owner, by string, at time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(document{spec, owner, at.UTC().Truncate(time.Millisecond), by})
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // people read it with the nats command
+	err = enc.Encode(document{spec, owner, at.UTC().Truncate(time.Millisecond), by})
+	return b.Bytes(), err
 }
 
 // decodeRoute reads an entry of the bucket. With an error, the Route still has what could

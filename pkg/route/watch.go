@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/signalmesh/signalmesh/pkg/fault"
@@ -82,6 +83,10 @@ type watch struct {
 // follow reads the store and then its changes, until something ends it. A nil error means
 // that it is time to begin anew.
 func (w *watch) follow(ctx context.Context) error {
+	// The client's watcher finds its way back after a lost connection, but only some ten
+	// seconds later; a new one is there at once.
+	back := w.store.nc.StatusChanged(nats.CONNECTED)
+	defer w.store.nc.RemoveStatusListener(back)
 	watcher, err := w.store.kv.WatchAll(ctx)
 	if err != nil {
 		return fmt.Errorf("watch routes: %w", unavailable(err))
@@ -89,19 +94,21 @@ func (w *watch) follow(ctx context.Context) error {
 	defer func() { _ = watcher.Stop() }() // an error means that it has ended already
 	w.state = map[string]jetstream.KeyValueEntry{}
 	anew := time.After(resync)
-	var quiet, latest <-chan time.Time // nil while there is nothing to tell
 	complete := false
-	for {
+	var c clock
+	for !w.stopped {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-anew:
 			return nil
-		case <-quiet:
-			quiet, latest = nil, nil
+		case <-back:
+			return nil
+		case <-c.quiet:
+			c = clock{}
 			w.tell(ctx)
-		case <-latest:
-			quiet, latest = nil, nil
+		case <-c.latest:
+			c = clock{}
 			w.tell(ctx)
 		case e, ok := <-watcher.Updates():
 			switch {
@@ -112,31 +119,40 @@ func (w *watch) follow(ctx context.Context) error {
 				w.tell(ctx)
 			default:
 				w.take(e)
-			}
-			// Half of what was written in one step is not a state: while more is on its
-			// way, the clock does not run.
-			if complete && e != nil {
-				quiet = nil
-				if e.Delta() == 0 {
-					quiet = time.After(settle)
-				}
-				if latest == nil {
-					latest = time.After(settleMost)
-				}
+				c.changed(complete && e.Delta() == 0)
 			}
 		}
-		if w.stopped {
-			return nil
-		}
+	}
+	return nil
+}
+
+// clock says when to tell what has changed: when it has been quiet for a while, or at the
+// latest some time after the first change.
+type clock struct {
+	since         time.Time // of the first change that is not told yet
+	quiet, latest <-chan time.Time
+}
+
+// changed restarts the clock. It stands still while the state is not whole: while the first
+// state is being read, or half of what was written in one step is still on its way.
+func (c *clock) changed(whole bool) {
+	c.quiet, c.latest = nil, nil
+	if c.since.IsZero() {
+		c.since = time.Now()
+	}
+	if whole {
+		c.quiet = time.After(settle)
+		c.latest = time.After(settleMost - time.Since(c.since))
 	}
 }
 
 func (w *watch) take(e jetstream.KeyValueEntry) {
 	if e.Operation() == jetstream.KeyValuePut {
 		w.state[e.Key()] = e
-	} else {
-		delete(w.state, e.Key())
+		return
 	}
+	delete(w.state, e.Key())
+	delete(w.good, e.Key()) // nothing of it is in force any more, whatever comes in its place
 }
 
 // tell gives a snapshot of the state, unless it is the last one again.

@@ -95,12 +95,26 @@ func (d *decoder) custom(n Node, v reflect.Value, f field) bool {
 		}
 	case p.Implements(textType):
 		d.text(n, v, f)
-	case p.Implements(jsonType):
+	case p.Implements(jsonType) && !documented(t):
 		d.json(n, v)
 	default:
 		return false
 	}
 	return true
+}
+
+// documented reports whether t is a struct that describes its keys with doc tags. It is
+// decoded by them even if it has UnmarshalJSON, which then may be written with Decode.
+func documented(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	for i := range t.NumField() {
+		if t.Field(i).Tag.Get("doc") != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *decoder) structure(n Node, v reflect.Value) {

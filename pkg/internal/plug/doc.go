@@ -25,7 +25,8 @@
 // Fields may be strings, bools, numbers, [time.Duration] ("5s", "7d"), [Size] ("10MB"),
 // anything with UnmarshalText or UnmarshalJSON, structs, embedded structs, pointers,
 // slices, maps, any, and [Node], which keeps a part raw for a later Decode that still
-// reports full paths. A type takes over its own decoding with [Decoder], and a struct
+// reports full paths. A struct with doc tags is read by them, whatever other methods it
+// has. A type takes over its own decoding with [Decoder], and a struct
 // checks itself with a method Validate() error, which is called when its fields decoded
 // well; see [At] for naming the field at fault.
 //

@@ -75,7 +75,7 @@ func descend(t reflect.Type, path string) (reflect.Type, string) {
 func custom(t reflect.Type) bool {
 	p := reflect.PointerTo(t)
 	return t == nodeType || t == durationType || t == sizeType || t == refType ||
-		p.Implements(decoderType) || p.Implements(textType) || p.Implements(jsonType)
+		p.Implements(decoderType) || p.Implements(textType) || p.Implements(jsonType) && !documented(t)
 }
 
 func typeName(t reflect.Type) string {
