@@ -158,7 +158,7 @@ routes:
 		t.Errorf("%d signals are stored, want %d", n, len(payloads))
 	}
 	for i := range payloads {
-		explained(t, d.HTTP, ids[i], created[ids[i]])
+		explained(t, d.HTTP, ids[i], created[ids[i]], i > len(payloads)/2+4) // 4: one for each worker
 	}
 	if out, _, code := run(t, "sigctl", "--server", d.NATS, "why", ids[0]); code != 0 || !strings.Contains(out, "everything") || !strings.Contains(out, "delivered") {
 		t.Errorf("sigctl why = %d\n%s", code, out)
@@ -248,7 +248,8 @@ func forged(t *testing.T, base string, p payload) {
 }
 
 // explained asks the node about one signal: it can be read, traced, and each route answers.
-func explained(t *testing.T, base, id string, created bool) {
+// Attempts are told one by one, unless the process that made them was killed meanwhile.
+func explained(t *testing.T, base, id string, created, undisturbed bool) {
 	t.Helper()
 	if status, body := get(t, base+"/v1/signals/"+id); status != 200 || !strings.Contains(body, id) {
 		t.Errorf("GET signal %s = %d %.200s", id, status, body)
@@ -279,7 +280,7 @@ func explained(t *testing.T, base, id string, created bool) {
 			(status2["created"] == "delivered") == created
 	})
 	for _, r := range why.Routes {
-		if r.Route == "created" && created && (len(r.Deliveries) != 1 || len(r.Deliveries[0].Attempts) < 3) {
+		if r.Route == "created" && created && undisturbed && (len(r.Deliveries) != 1 || len(r.Deliveries[0].Attempts) < 3) {
 			t.Errorf("%s: deliveries of created = %+v, want one with at least three attempts", id, r.Deliveries)
 		}
 	}

@@ -23,7 +23,7 @@ const Consumer = "routes"
 // What a zero field of [Config] means.
 const (
 	DefaultMaxInFlight = 1024
-	DefaultAckWait     = 30 * time.Second
+	DefaultAckWait     = 10 * time.Second // what is held is extended three times in it
 	DefaultMaxHops     = 16
 	DefaultHold        = time.Second
 	DefaultDrain       = 10 * time.Second
@@ -43,7 +43,7 @@ type Config struct {
 
 	Node        string           // written into verdicts and letters
 	MaxInFlight int              // signals taken and not settled, over all agents of the bus; default 1024
-	AckWait     time.Duration    // how long a silent agent keeps its signals from the others; default 30 s
+	AckWait     time.Duration    // how long a silent agent keeps its signals from the others; default 10 s
 	MaxHops     int              // how often a signal may be caused by another before it is a loop; default 16
 	Hold        time.Duration    // longest retry wait in memory; longer ones are parked; default 1 s
 	Drain       time.Duration    // how long Run lets deliveries finish at the end; default 10 s
