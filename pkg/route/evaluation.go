@@ -10,11 +10,11 @@ import (
 
 // An Evaluation says what a table makes of one route and one signal.
 type Evaluation struct {
-	Route          Route
-	Matched        bool  // the route takes the signal
-	PatternMatched bool  // a pattern selects the type; false only in [Table.Explain]
-	Rejected       bool  // the predicate said no
-	Err            error // the predicate gave no answer; its code is Invalid, Exhausted or Internal
+	Route          *Route // of the table: not to be changed
+	Matched        bool   // the route takes the signal
+	PatternMatched bool   // a pattern selects the type; false only in [Table.Explain]
+	Rejected       bool   // the predicate said no
+	Err            error  // the predicate gave no answer; its code is Invalid, Exhausted or Internal
 }
 
 // Reason says in a few words why it came out like this.
@@ -76,7 +76,7 @@ func seen(out []Evaluation, c *compiled) bool {
 }
 
 func (c *compiled) evaluate(event *expr.Event) Evaluation {
-	e := Evaluation{Route: c.Route, PatternMatched: true, Matched: true}
+	e := Evaluation{Route: &c.Route, PatternMatched: true, Matched: true}
 	if c.when == nil {
 		return e
 	}
@@ -95,7 +95,7 @@ func (t *Table) Explain(s *signal.Signal) []Evaluation {
 	}
 	for _, c := range t.routes {
 		if !done[c.Name] {
-			out = append(out, Evaluation{Route: c.Route, PatternMatched: s != nil && c.selects(s.Type)})
+			out = append(out, Evaluation{Route: &c.Route, PatternMatched: s != nil && c.selects(s.Type)})
 		}
 	}
 	return out

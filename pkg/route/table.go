@@ -122,9 +122,9 @@ func (t *Table) Get(name string) (Route, bool) {
 
 // Route gives the routes that take the signal, in order: those whose pattern and predicate
 // select it, or else the default ones. A predicate that fails counts as a no;
-// [Table.Evaluate] tells.
-func (t *Table) Route(s *signal.Signal) []Route {
-	var routes []Route
+// [Table.Evaluate] tells. The routes are the table's own and must not be changed.
+func (t *Table) Route(s *signal.Signal) []*Route {
+	var routes []*Route
 	for _, e := range t.Evaluate(s) {
 		if e.Matched {
 			routes = append(routes, e.Route)
