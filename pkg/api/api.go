@@ -104,6 +104,7 @@ type Config struct {
 	MaxStreams    int           // open streams; 128 if 0
 	Timeout       time.Duration // to store or to look something up; 10s if 0
 	Heartbeat     time.Duration // between comments on a silent stream; 15s if 0
+	StreamTimeout time.Duration // for a stream's reader to make room for an event; 10s if 0
 }
 
 func (c Config) withDefaults() Config {
@@ -127,6 +128,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 15 * time.Second
+	}
+	if c.StreamTimeout == 0 {
+		c.StreamTimeout = 10 * time.Second
 	}
 	return c
 }

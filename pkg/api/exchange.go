@@ -142,7 +142,7 @@ func (a *API) logExchange(r *http.Request, x *exchange, took time.Duration) {
 		slog.Int64("bytes", x.written), slog.Duration("took", took), slog.String("remote", r.RemoteAddr), slog.String("request_id", x.id),
 	}
 	if x.err != nil {
-		attrs = append(attrs, slog.String("code", string(fault.CodeOf(x.err))), slog.Any("err", x.err))
+		attrs = append(attrs, slog.String("code", string(fault.CodeOf(x.err))), slog.Any("error", x.err))
 	}
 	a.log.LogAttrs(r.Context(), level, "http request", attrs...)
 }

@@ -30,7 +30,7 @@ func (a *API) postHook(w http.ResponseWriter, r *http.Request, body []byte) erro
 	case res.Reply != nil:
 		write(w, statusOf(res.Reply), res.Reply.ContentType, res.Reply.Body)
 	case len(accepted) == 1:
-		answer(w, accepted[0])
+		a.answer(w, accepted[0])
 	default:
 		writeJSON(w, http.StatusAccepted, signal.ContentTypeJSON, accepted)
 	}

@@ -129,8 +129,12 @@ func isTraceParent(text string) bool {
 }
 
 // answer says where one signal lies.
-func answer(w http.ResponseWriter, accepted Accepted) {
-	w.Header().Set("Location", "/v1/signals/"+url.PathEscape(accepted.ID))
+func (a *API) answer(w http.ResponseWriter, accepted Accepted) {
+	location := url.URL{Path: "/v1/signals/" + accepted.ID, RawPath: "/v1/signals/" + url.PathEscape(accepted.ID)}
+	if accepted.Bus != a.cfg.DefaultBus {
+		location.RawQuery = url.Values{"bus": {accepted.Bus}}.Encode()
+	}
+	w.Header().Set("Location", location.String())
 	writeJSON(w, http.StatusAccepted, signal.ContentTypeJSON, accepted)
 }
 

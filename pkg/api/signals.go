@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/signalmesh/signalmesh/pkg/codec"
 	"github.com/signalmesh/signalmesh/pkg/fault"
@@ -24,7 +25,7 @@ func (a *API) postSignals(w http.ResponseWriter, r *http.Request, body []byte) e
 	case batch:
 		writeJSON(w, http.StatusAccepted, signal.ContentTypeJSON, accepted)
 	default:
-		answer(w, accepted[0])
+		a.answer(w, accepted[0])
 	}
 	return nil
 }
@@ -50,7 +51,7 @@ func (a *API) postPlain(w http.ResponseWriter, r *http.Request, body []byte) err
 	if err != nil {
 		return a.refused("in", err)
 	}
-	answer(w, accepted[0])
+	a.answer(w, accepted[0])
 	return nil
 }
 
@@ -222,12 +223,20 @@ func lookupOptions(query url.Values) []journal.LookupOption {
 	return []journal.LookupOption{journal.FromSource(query.Get("source"))}
 }
 
+// catchUp bounds how long a question waits for the journal.
+const catchUp = 2 * time.Second
+
 // recorded asks again, once the journal has caught up, for what it does not know: whoever
 // has just been told that a signal is stored can ask for it at once.
 func recorded[T any](ctx context.Context, j Journal, ask func() (T, error)) (T, error) {
 	answer, err := ask()
-	if !errors.Is(err, journal.ErrNotFound) || j.Wait(ctx) != nil {
+	if !errors.Is(err, journal.ErrNotFound) {
 		return answer, err
+	}
+	wait, cancel := context.WithTimeout(ctx, catchUp)
+	defer cancel()
+	if j.Wait(wait) != nil {
+		return answer, err // what was known is still the answer
 	}
 	return ask()
 }

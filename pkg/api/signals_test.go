@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -270,6 +271,20 @@ func TestGet(t *testing.T) {
 	}
 	w.problem(w.do("GET", "/v1/signals/unknown", ""), 404, fault.NotFound)
 	w.problem(w.do("GET", "/v1/signals/x?nope=1", ""), 400, fault.Invalid)
+}
+
+// TestLocation: the answer to a publish leads to the signal, whatever its id looks like.
+func TestLocation(t *testing.T) {
+	t.Parallel()
+	w := serve(t, nil)
+	for _, id := range []string{"a/b", "a b", "50%", "é?x=1#y", "a//b"} {
+		a := w.do("POST", "/v1/in/a?id="+url.QueryEscape(id), `{}`)
+		w.accepted(a)
+		r := w.do("GET", a.header.Get("Location"), "")
+		if quoted, _ := json.Marshal(id); r.status != 200 || !strings.Contains(r.body, string(quoted)) {
+			t.Errorf("GET %s = %d %s, want the signal %q", a.header.Get("Location"), r.status, r.body, id)
+		}
+	}
 }
 
 func TestGetAmbiguous(t *testing.T) {

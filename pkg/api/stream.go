@@ -13,10 +13,6 @@ import (
 	"github.com/signalmesh/signalmesh/pkg/pattern"
 )
 
-// streamTimeout is how long a reader may take to make room for one event. One that is
-// slower is cut off: it resumes where it ended, and nothing piles up here meanwhile.
-const streamTimeout = 10 * time.Second
-
 // getStream sends the signals of the types that match, as they come, as server-sent events.
 // The id of an event is its position on the bus; Last-Event-ID resumes behind it.
 func (a *API) getStream(w http.ResponseWriter, r *http.Request) error {
@@ -44,6 +40,10 @@ func (a *API) getStream(w http.ResponseWriter, r *http.Request) error {
 		defer func() { <-a.streams }()
 	default:
 		return fault.Newf(fault.Exhausted, "%d streams are open already", cap(a.streams))
+	}
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", contentTypeEvents)
+		return nil
 	}
 	exchangeOf(r).stream = true
 	return a.serveStream(w, r, b.History, types.String(), start)
@@ -82,6 +82,8 @@ func (a *API) streamStart(r *http.Request, query url.Values, h History) (bus.Rep
 	return bus.FromSequence(last + 1), nil
 }
 
+const contentTypeEvents = "text/event-stream"
+
 // item is what one step of the history gave.
 type item struct {
 	entry bus.Entry
@@ -106,7 +108,7 @@ func (a *API) serveStream(w http.ResponseWriter, r *http.Request, h History, typ
 		close(items)
 	}()
 
-	e := &events{w: w, control: http.NewResponseController(w)}
+	e := &events{w: w, control: http.NewResponseController(w), timeout: a.cfg.StreamTimeout}
 	if err := e.open(); err != nil {
 		return fault.Newf(fault.Internal, "this server cannot stream: %w", err)
 	}
@@ -139,10 +141,12 @@ func (a *API) serveStream(w http.ResponseWriter, r *http.Request, h History, typ
 	}
 }
 
-// events writes server-sent events.
+// events writes server-sent events. A reader that is too slow for one is cut off: it
+// resumes where it ended, and nothing piles up here meanwhile.
 type events struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	timeout time.Duration
 }
 
 // open begins the answer. From here on each write has a deadline of its own, and waiting
@@ -152,7 +156,7 @@ func (e *events) open() error {
 		return err
 	}
 	h := e.w.Header()
-	h.Set("Content-Type", "text/event-stream")
+	h.Set("Content-Type", contentTypeEvents)
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
 	e.w.WriteHeader(http.StatusOK)
 	return e.comment("signals follow")
@@ -182,7 +186,7 @@ func (e *events) trouble(err error) error {
 }
 
 func (e *events) flush(block []byte) error {
-	if err := e.control.SetWriteDeadline(time.Now().Add(streamTimeout)); err != nil {
+	if err := e.control.SetWriteDeadline(time.Now().Add(e.timeout)); err != nil {
 		return err
 	}
 	if _, err := e.w.Write(append(block, "\n\n"...)); err != nil {

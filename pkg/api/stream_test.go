@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"encoding/json"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/signalmesh/signalmesh/pkg/api"
 	"github.com/signalmesh/signalmesh/pkg/fault"
 	"github.com/signalmesh/signalmesh/pkg/signal"
+	"github.com/signalmesh/signalmesh/pkg/testkit"
 )
 
 // sse reads a stream.
@@ -175,19 +177,55 @@ func TestStreamReaderLeaves(t *testing.T) {
 	t.Parallel()
 	w := serve(t, func(cfg *api.Config, _ *world) { cfg.MaxStreams = 1 })
 	w.stream("").resp.Body.Close()
-	for range 1000 {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/v1/stream", nil)
+	w.awaitPlace()
+}
+
+// awaitPlace waits until a stream can be opened.
+func (w *world) awaitPlace() {
+	w.t.Helper()
+	for deadline := time.Now().Add(testkit.Patience); time.Now().Before(deadline); {
+		req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.url+"/v1/stream", nil)
 		if err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		resp, err := w.client.Do(req)
 		if err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusOK {
 			return
 		}
 	}
-	t.Error("the place is still taken")
+	w.t.Error("the place is still taken")
+}
+
+// TestStreamSlowReader: one that does not read is cut off, and holds nothing meanwhile.
+func TestStreamSlowReader(t *testing.T) {
+	t.Parallel()
+	w := serve(t, func(cfg *api.Config, _ *world) { cfg.MaxStreams, cfg.StreamTimeout = 1, 50*time.Millisecond })
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("GET /v1/stream?from=1 HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil { // it has begun
+		t.Fatal(err)
+	}
+	big := `"` + strings.Repeat("x", 1<<20) + `"`
+	for range 16 { // more than the buffers of the kernel hold
+		w.accepted(w.do("POST", "/v1/in/big", big))
+	}
+	w.awaitPlace()
+}
+
+func TestStreamHead(t *testing.T) {
+	t.Parallel()
+	w := serve(t, nil)
+	if r := w.do("HEAD", "/v1/stream", ""); r.status != http.StatusOK || r.header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("HEAD /v1/stream = %d %s", r.status, r.header.Get("Content-Type"))
+	}
 }
