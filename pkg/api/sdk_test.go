@@ -15,7 +15,7 @@ func event(t *testing.T, id string) cloudevents.Event {
 	t.Helper()
 	e := cloudevents.NewEvent()
 	e.SetID(id)
-	e.SetSource("/shop/orders?region=eu")
+	e.SetSource("/shop/caf%C3%A9?region=eu")
 	e.SetType("com.example/order created.v1")
 	e.SetSubject(`50% of "café" – now`)
 	e.SetTime(time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC))
