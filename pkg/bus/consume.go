@@ -239,7 +239,9 @@ func (c *Consumer) Drain(ctx context.Context) error {
 	}()
 	select {
 	case <-settled:
-		return coded(c.b.nc.FlushWithContext(ctx))
+		flush, cancel := bounded(ctx)
+		defer cancel()
+		return coded(c.b.nc.FlushWithContext(flush))
 	case <-ctx.Done():
 		return fmt.Errorf("drain consumer: %w", ctx.Err())
 	}
