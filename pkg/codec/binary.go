@@ -46,7 +46,11 @@ func readHeaders(header map[string][]string) (*builder, error) {
 }
 
 func (b *builder) setHeader(name, raw string) error {
-	value, err := decodeValue(name, raw)
+	decode := decodeValue
+	if isURI(name) {
+		decode = decodeURI
+	}
+	value, err := decode(name, raw)
 	if err != nil {
 		return err
 	}
@@ -88,7 +92,7 @@ func (b *builder) withBody(body []byte) (*signal.Signal, error) {
 // as text, not encoded yet.
 func eachHeader(s *signal.Signal, set func(name, value string)) {
 	for _, a := range coreAttributes(s) {
-		if a.value != "" {
+		if !a.unset() {
 			set(a.name, a.value)
 		}
 	}

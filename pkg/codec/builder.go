@@ -83,14 +83,16 @@ func (b *builder) finish() (*signal.Signal, error) {
 // attribute is a core attribute as text.
 type attribute struct{ name, value string }
 
+func (a attribute) unset() bool { return a.value == "" }
+
 // coreAttributes gives the core attributes but the content type of the data, whose place
 // differs from form to form. A value of "" means not set.
-func coreAttributes(s *signal.Signal) [7]attribute {
+func coreAttributes(s *signal.Signal) []attribute {
 	var at string
 	if !s.Time.IsZero() {
 		at = signal.FormatTime(s.Time)
 	}
-	return [...]attribute{
+	return []attribute{
 		{"specversion", signal.SpecVersion},
 		{"id", s.ID},
 		{"source", s.Source},

@@ -6,8 +6,8 @@ import (
 
 	"github.com/signalmesh/signalmesh/pkg/codec"
 	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/internal/signaltest"
 	"github.com/signalmesh/signalmesh/pkg/signal"
-	"github.com/signalmesh/signalmesh/pkg/signal/signaltest"
 )
 
 // checkRead is what holds for every reader: an error is coded as the input's fault, and a valid

@@ -11,11 +11,12 @@ const httpContentType = "Content-Type"
 
 // ToHTTP writes a valid signal as the headers and the body of an HTTP request or response, in
 // the mode that is asked for. In binary mode attribute values are percent-encoded as the
-// binding demands; data that is itself a CloudEvent cannot be told from one in structured mode,
-// so such a signal is structured. The body may share memory with the signal's data.
+// binding demands. Two kinds of signals would not arrive as they are and are structured instead:
+// those whose data is itself a CloudEvent, and those whose source or schema is no URI, since a
+// reader takes the escapes in there for the URI's own. The body may share memory with the signal's data.
 func ToHTTP(s *signal.Signal, mode Mode) (http.Header, []byte, error) {
 	switch {
-	case mode == Binary && documentOf(s.DataContentType) == notDocument:
+	case mode == Binary && fitsBinaryHTTP(s):
 		body, err := sized(s.Data)
 		return binaryHTTP(s), body, err
 	case mode == Msgpack:
@@ -24,6 +25,10 @@ func ToHTTP(s *signal.Signal, mode Mode) (http.Header, []byte, error) {
 	}
 	body, err := marshalJSON(s)
 	return http.Header{httpContentType: {TypeJSON}}, body, err
+}
+
+func fitsBinaryHTTP(s *signal.Signal) bool {
+	return documentOf(s.DataContentType) == notDocument && inURI(s.Source) && inURI(s.DataSchema)
 }
 
 func binaryHTTP(s *signal.Signal) http.Header {

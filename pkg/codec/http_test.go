@@ -11,8 +11,8 @@ import (
 
 	"github.com/signalmesh/signalmesh/pkg/codec"
 	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/internal/signaltest"
 	"github.com/signalmesh/signalmesh/pkg/signal"
-	"github.com/signalmesh/signalmesh/pkg/signal/signaltest"
 )
 
 func TestHTTPRoundTrip(t *testing.T) {
@@ -29,7 +29,7 @@ func TestHTTPRoundTrip(t *testing.T) {
 			t.Fatalf("FromHTTP(%v, %q) = %d signals, %v", header, body, len(got), err)
 		}
 		want := s
-		if mode == codec.Binary {
+		if header.Get("Ce-Specversion") != "" {
 			want = asBinary(s)
 		}
 		if diff := signaltest.Diff(want, got[0]); diff != "" {
@@ -140,6 +140,38 @@ func TestToHTTPBinaryOfCloudEvent(t *testing.T) {
 		if err != nil || len(got) != 1 || got[0].ID != "outer" {
 			t.Errorf("%v: %+v, %v; want the outer signal", mode, got, err)
 		}
+	}
+}
+
+// Sources and schemas are URIs, which have escapes of their own.
+func TestURIHeaders(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ raw, want string }{
+		{"/plain", "/plain"},
+		{"/a%2520b", "/a%20b"},           // as conforming writers write /a%20b
+		{"/a%20b", "/a%20b"},             // as the Go SDK writes it
+		{"/w%C3%B6rter", "/w%C3%B6rter"}, // as the Go SDK writes it
+		{"/a%252Fb%2525", "/a%2Fb%25"},   // conforming again
+		{"/100%25", "/100%25"},           // the SDK: what it would stand for is no URI
+		{"/100%", "/100%"},               // no URI, but nothing is lost
+		{"/a%2Fb%2525", "/a%2Fb%2525"},   // not all escapes are %25
+		{`"/a%2520b"`, "/a%20b"},         // quoted
+		{"/ä b", "/ä b"},                 // no URI, but nothing is lost
+	}
+	for _, tt := range tests {
+		for _, name := range []string{"ce-source", "ce-dataschema"} {
+			s, err := codec.FromNATS(header(map[string]string{name: tt.raw}), nil)
+			if err != nil {
+				t.Errorf("%s %q = %v", name, tt.raw, err)
+				continue
+			}
+			if got := map[string]string{"ce-source": s.Source, "ce-dataschema": s.DataSchema}[name]; got != tt.want {
+				t.Errorf("%s %q reads as %q, want %q", name, tt.raw, got, tt.want)
+			}
+		}
+	}
+	if _, err := codec.FromNATS(header(map[string]string{"ce-source": "/\xff"}), nil); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a source that is not UTF-8 = %v, want code invalid", err)
 	}
 }
 

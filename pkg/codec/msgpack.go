@@ -45,25 +45,54 @@ func packed(sizeHint int, encode func(*msgpack.Encoder) error) ([]byte, error) {
 }
 
 func encodeSignal(enc *msgpack.Encoder, s *signal.Signal) error {
-	var members []any // names and values in turn
-	for _, a := range coreAttributes(s) {
-		if a.value != "" {
-			members = append(members, a.name, a.value)
-		}
+	w := packedWriter{enc: enc}
+	core := append(coreAttributes(s), attribute{"datacontenttype", s.DataContentType})
+	core = slices.DeleteFunc(core, attribute.unset)
+	members := len(core) + len(s.Extensions)
+	if s.Data != nil {
+		members++
 	}
-	if s.DataContentType != "" {
-		members = append(members, "datacontenttype", s.DataContentType)
+	w.check(enc.EncodeMapLen(members))
+	for _, a := range core {
+		w.name(a.name)
+		w.check(enc.EncodeString(a.value))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Extensions)) {
-		members = append(members, name, s.Extensions[name])
+		w.name(name)
+		w.extension(s.Extensions[name])
 	}
 	if s.Data != nil {
-		members = append(members, "data", s.Data)
+		w.name("data")
+		w.check(enc.EncodeBytes(s.Data))
 	}
-	if err := enc.EncodeMapLen(len(members) / 2); err != nil {
-		return err
+	return w.err
+}
+
+// packedWriter keeps the first error; there is none as long as it writes to memory.
+type packedWriter struct {
+	enc *msgpack.Encoder
+	err error
+}
+
+func (w *packedWriter) check(err error) {
+	if w.err == nil {
+		w.err = err
 	}
-	return enc.EncodeMulti(members...)
+}
+
+func (w *packedWriter) name(name string) { w.check(w.enc.EncodeString(name)) }
+
+func (w *packedWriter) extension(value any) {
+	switch v := value.(type) {
+	case string:
+		w.check(w.enc.EncodeString(v))
+	case bool:
+		w.check(w.enc.EncodeBool(v))
+	case int64:
+		w.check(w.enc.EncodeInt(v))
+	default:
+		w.check(w.enc.EncodeNil()) // unset; Validate refuses it
+	}
 }
 
 // UnmarshalMsgpack reads a signal from one MessagePack document, as strictly as the JSON

@@ -15,8 +15,8 @@ import (
 
 	"github.com/signalmesh/signalmesh/pkg/codec"
 	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/internal/signaltest"
 	"github.com/signalmesh/signalmesh/pkg/signal"
-	"github.com/signalmesh/signalmesh/pkg/signal/signaltest"
 )
 
 // pack writes names and values in turn as one map, natively.

@@ -11,8 +11,8 @@ import (
 
 	"github.com/signalmesh/signalmesh/pkg/codec"
 	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/internal/signaltest"
 	"github.com/signalmesh/signalmesh/pkg/signal"
-	"github.com/signalmesh/signalmesh/pkg/signal/signaltest"
 )
 
 var modes = []codec.Mode{codec.Structured, codec.Binary, codec.Msgpack}

@@ -63,6 +63,37 @@ func decodeValue(name, value string) (string, error) {
 	return decoded, nil
 }
 
+// isURI tells the attributes that are URIs, in which percent signs are at home.
+func isURI(name string) bool { return name == "source" || name == "dataschema" }
+
+// decodeURI reads the header value of an attribute that is a URI. A URI holds nothing that has
+// to be encoded but the percent signs of its own escapes, so %25 is the only escape that a
+// conforming writer leaves, and what it stands for begins another one. In any other value, such
+// as /a%20b, the escapes are the URI's own: the Go SDK writes them as they are.
+func decodeURI(name, value string) (string, error) {
+	inside, quoted := unquote(value)
+	decoded, ok := percentDecode(inside)
+	if !quoted && (!ok || strings.Count(inside, "%25") != strings.Count(inside, "%") || !wellEscaped(decoded)) {
+		decoded = value
+	}
+	if !utf8.ValidString(decoded) {
+		return "", invalid(name, "not UTF-8")
+	}
+	return decoded, nil
+}
+
+// inURI reports whether the value can be told apart by [decodeURI]: plain but for percent signs,
+// which begin escapes.
+func inURI(value string) bool {
+	return value == "" || wellEscaped(value) && allPlain(strings.ReplaceAll(value, "%", ""))
+}
+
+// wellEscaped reports whether two digits follow every percent sign.
+func wellEscaped(value string) bool {
+	_, ok := percentDecode(value)
+	return ok
+}
+
 // unquote takes a whole quoted string apart; anything else it returns as it is.
 func unquote(value string) (string, bool) {
 	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {

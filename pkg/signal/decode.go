@@ -80,8 +80,9 @@ type decoder struct {
 	base64   span // the inside of the string
 	hasData  bool
 	has64    bool
-	few      [8]extension
-	ext      []extension
+	count    int          // of extensions
+	few      [8]extension // the first of them; a slice alone would have to be on the heap
+	rest     []extension
 	textSize int
 }
 
@@ -96,7 +97,6 @@ func (d *decoder) envelope() error {
 	if d.peek() != '{' {
 		return d.fail("want a signal in braces")
 	}
-	d.ext = d.few[:0]
 	d.pos++
 	if d.space(); d.peek() == '}' {
 		d.pos++
@@ -156,12 +156,12 @@ func (d *decoder) member(name []byte) (err error) {
 }
 
 func (d *decoder) extension(name []byte) error {
-	for _, e := range d.ext {
-		if string(e.name) == string(name) {
+	for i := range d.count {
+		if string(d.at(i).name) == string(name) {
 			return violation(string(name), "given twice")
 		}
 	}
-	if len(d.ext) == MaxExtensions {
+	if d.count == MaxExtensions {
 		return fault.Newf(fault.TooLarge, "more than %d extension attributes", MaxExtensions)
 	}
 	if !plainName(name) {
@@ -171,9 +171,21 @@ func (d *decoder) extension(name []byte) error {
 	if err == nil && (kind == '{' || kind == '[') {
 		err = violation(string(name), "want a string, a whole number or a boolean")
 	}
-	d.ext = append(d.ext, extension{name, sp, kind})
+	if d.count >= len(d.few) {
+		d.rest = append(d.rest, extension{})
+	}
+	*d.at(d.count) = extension{name, sp, kind}
+	d.count++
 	d.textSize += len(name) + sp.len()
 	return err
+}
+
+// at returns the i-th extension.
+func (d *decoder) at(i int) *extension {
+	if i < len(d.few) {
+		return &d.few[i]
+	}
+	return &d.rest[i-len(d.few)]
 }
 
 // plainName tells whether the name is what an extension may have, without allocating.
@@ -270,11 +282,12 @@ func (d *decoder) attributeText(arena *strings.Builder, name string, sp span) (s
 }
 
 func (d *decoder) finishExtensions(s *Signal, arena *strings.Builder) error {
-	if len(d.ext) == 0 {
+	if d.count == 0 {
 		return nil
 	}
-	s.Extensions = make(map[string]any, len(d.ext))
-	for _, e := range d.ext {
+	s.Extensions = make(map[string]any, d.count)
+	for i := range d.count {
+		e := d.at(i)
 		if e.kind == 'n' {
 			continue
 		}
@@ -289,7 +302,7 @@ func (d *decoder) finishExtensions(s *Signal, arena *strings.Builder) error {
 	return nil
 }
 
-func (d *decoder) extensionValue(arena *strings.Builder, name string, e extension) (any, error) {
+func (d *decoder) extensionValue(arena *strings.Builder, name string, e *extension) (any, error) {
 	switch e.kind {
 	case '"':
 		return d.attributeText(arena, name, e.value)

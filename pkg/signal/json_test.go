@@ -15,8 +15,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/internal/signaltest"
 	"github.com/signalmesh/signalmesh/pkg/signal"
-	"github.com/signalmesh/signalmesh/pkg/signal/signaltest"
 )
 
 // vectors reads the files of a folder of testdata/cloudevents, and fails when there are none.
