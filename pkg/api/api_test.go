@@ -20,6 +20,7 @@ import (
 	"github.com/signalmesh/signalmesh/pkg/api"
 	"github.com/signalmesh/signalmesh/pkg/bus"
 	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/ingress"
 	"github.com/signalmesh/signalmesh/pkg/internal/plug"
 	"github.com/signalmesh/signalmesh/pkg/journal"
 	"github.com/signalmesh/signalmesh/pkg/observe"
@@ -277,40 +278,29 @@ func TestPanics(t *testing.T) {
 
 func TestTooBusy(t *testing.T) {
 	t.Parallel()
-	w := serve(t, func(cfg *api.Config, _ *world) { cfg.MaxConcurrent = 1 })
-	reader, writer := io.Pipe()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url+"/v1/in/slow", reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	entered, leave := make(chan struct{}), make(chan struct{})
+	w := serve(t, func(cfg *api.Config, _ *world) {
+		cfg.MaxConcurrent = 1
+		cfg.Hooks = func(string) (api.Hook, bool) {
+			return api.Hook{Receiver: ingress.ReceiverFunc(func(context.Context, *ingress.Request) (ingress.Result, error) {
+				close(entered)
+				<-leave
+				return ingress.Result{}, nil
+			})}, true
+		}
+	})
 	answered := make(chan int)
 	go func() {
-		resp, err := w.client.Do(req)
-		if err != nil {
-			t.Error(err)
-			close(answered)
-			return
-		}
-		resp.Body.Close()
-		answered <- resp.StatusCode
+		defer close(answered) // also when the request fails the test
+		answered <- w.do("POST", "/v1/hooks/slow", "").status
 	}()
-	if _, err := writer.Write([]byte(`{"a":`)); err != nil { // taken by the transport: the request is under way
-		t.Fatal(err)
-	}
-	var r reply
-	for deadline := time.Now().Add(testkit.Patience); time.Now().Before(deadline); {
-		if r = w.do("POST", "/v1/in/quick", "{}"); r.status != http.StatusAccepted {
-			break
-		}
-	}
-	w.problem(r, http.StatusTooManyRequests, fault.Exhausted)
-	if _, err := writer.Write([]byte(`1}`)); err != nil {
-		t.Fatal(err)
-	}
-	writer.Close()
+	<-entered
+	w.problem(w.do("POST", "/v1/in/quick", "{}"), http.StatusTooManyRequests, fault.Exhausted)
+	close(leave)
 	if got := <-answered; got != http.StatusAccepted {
 		t.Errorf("the slow request was answered %d, want 202", got)
 	}
+	w.accepted(w.do("POST", "/v1/in/quick", "{}"))
 }
 
 func TestStoreGone(t *testing.T) {
