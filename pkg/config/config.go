@@ -12,7 +12,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"strings"
+	"strconv"
 
 	"github.com/signalmesh/signalmesh/pkg/dispatch"
 	"github.com/signalmesh/signalmesh/pkg/fault"
@@ -82,7 +82,9 @@ type Log struct {
 	Format string `json:"format" default:"text" enum:"text|json" doc:"text for people, json for machines"`
 }
 
-// Validate reports what is wrong between the parts; the parts have checked themselves.
+// Validate reports what is wrong between the parts, with code fault.Invalid, or Denied for
+// a listener that would serve strangers; the parts have checked themselves. Decoding calls
+// it, and names are compared by [Load].
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(err error, path ...string) {
@@ -102,18 +104,24 @@ func (c Config) Validate() error {
 			bad(fault.Newf(fault.Invalid, "only with nats.url; clients of the embedded server show nats.token"), "nats", "creds")
 		}
 	}
-	bad(unique("bus", c.Buses, func(b Bus) string { return b.Name }), "buses")
-	bad(unique("route", c.Routes, func(r route.Spec) string { return r.Name }), "routes")
-	bad(unique("source", c.Sources, func(s ingress.Spec) string { return s.Name }), "sources")
-	for _, b := range c.Buses {
-		bad(subject.CheckName("bus", b.Name), "buses")
+	for i, b := range c.Buses {
+		bad(subject.CheckName("bus", b.Name), "buses", strconv.Itoa(i), "name")
 	}
-	for _, s := range c.Sources {
-		if s.Bus != "" && !c.serves(s.Bus) {
-			bad(fault.Newf(fault.Invalid, "source %s publishes to bus %s, which is not under buses", s.Name, s.Bus), "sources")
-		}
+	for i, s := range c.Sources {
+		bad(c.known(s.Bus), "sources", strconv.Itoa(i), "bus")
+	}
+	for i, r := range c.Routes {
+		bad(c.known(r.Bus), "routes", strconv.Itoa(i), "bus")
 	}
 	return errors.Join(errs...)
+}
+
+// known reports a bus that the node does not serve; "" is whichever there is.
+func (c Config) known(bus string) error {
+	if bus == "" || c.serves(bus) {
+		return nil
+	}
+	return fault.Newf(fault.Invalid, "there is no bus %q under buses", bus)
 }
 
 // serves reports whether the node has the bus.
@@ -130,8 +138,8 @@ func (c Config) serves(name string) bool {
 // staying on loopback.
 func (c Config) embedded() error {
 	if !c.NATS.Token.IsZero() {
-		_, _, err := net.SplitHostPort(c.NATS.Listen)
-		return fault.Wrap(fault.Invalid, err)
+		_, err := hostOf(c.NATS.Listen)
+		return err
 	}
 	return c.listener(c.NATS.Listen)
 }
@@ -139,9 +147,9 @@ func (c Config) embedded() error {
 // listener refuses addresses on which callers from other hosts would be served without
 // being asked who they are.
 func (c Config) listener(address string) error {
-	host, _, err := net.SplitHostPort(address)
+	host, err := hostOf(address)
 	if err != nil {
-		return fault.Newf(fault.Invalid, "%q is not host:port: %w", address, err)
+		return err
 	}
 	if c.Network.Expose || host == "localhost" {
 		return nil
@@ -152,19 +160,14 @@ func (c Config) listener(address string) error {
 	return fault.Newf(fault.Denied, "%s can be reached from other hosts, and callers are not authenticated; listen on 127.0.0.1, or set network.expose: true behind something that authenticates", address)
 }
 
-// unique reports names that occur twice.
-func unique[T any](kind string, list []T, name func(T) string) error {
-	seen := make(map[string]bool, len(list))
-	var twice []string
-	for _, item := range list {
-		if n := name(item); seen[n] {
-			twice = append(twice, n)
-		} else {
-			seen[n] = true
-		}
+// hostOf takes an address to listen on apart.
+func hostOf(address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if len(twice) == 0 {
-		return nil
+	if err != nil {
+		return "", fault.Newf(fault.Invalid, "%q is not an address like 127.0.0.1:8080", address)
 	}
-	return fault.Newf(fault.Invalid, "%s names given twice: %s", kind, strings.Join(twice, ", "))
+	return host, nil
 }

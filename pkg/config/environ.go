@@ -1,59 +1,79 @@
 package config
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/signalmesh/signalmesh/pkg/fault"
 	"github.com/signalmesh/signalmesh/pkg/internal/plug"
 )
 
-// environment turns the SIGNALD_ variables into documents to be laid over the files. Only
-// values of a section can be set so, not lists; an unknown variable is an error, because a
-// misspelt one would silently leave the default in force.
+// environment turns the SIGNALD_ variables into documents to be laid over the files. They
+// set single values of a section; those of a list are separated by commas and come after
+// the list's in the files. An unknown variable is an error, because a misspelt one would
+// silently leave the default in force. An empty one counts as not set.
 func environment(environ []string) ([]plug.Node, error) {
-	keys := variables()
+	settings := variables()
 	var nodes []plug.Node
 	var errs []error
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, EnvPrefix) {
+		if !strings.HasPrefix(name, EnvPrefix) || value == "" {
 			continue
 		}
-		path, ok := keys[name]
+		f, ok := settings[name]
 		if !ok {
-			errs = append(errs, fault.Newf(fault.Invalid, "environment variable %s: there is no such setting; see signald config doc", name))
+			errs = append(errs, unknownVariable(name))
 			continue
 		}
-		section, key, _ := strings.Cut(path, ".")
-		n, err := plug.Parse([]byte(section+":\n  "+key+": "+scalar(value)+"\n"), name)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		nodes = append(nodes, n)
+		section, key, _ := strings.Cut(f.Path, ".")
+		nodes = append(nodes, variable(f, name, value).Under(section, key))
 	}
 	return nodes, plug.Join(errs...)
 }
 
-// variables maps the names of variables to the keys that they set.
-func variables() map[string]string {
-	names := make(map[string]string)
+func unknownVariable(name string) error {
+	names := make([]string, 0, 32)
+	for known := range variables() {
+		names = append(names, known)
+	}
+	text := "there is no such setting"
+	if best := plug.Closest(name, names); best != "" {
+		text += ", did you mean " + best + "?"
+	}
+	return fault.Newf(fault.Invalid, "%s: %s", name, text)
+}
+
+// variables are the settings that have a variable, by its name.
+func variables() map[string]plug.Field {
+	names := make(map[string]plug.Field)
 	for _, f := range plug.Fields(Config{}) {
-		if strings.Count(f.Path, ".") == 1 && !strings.Contains(f.Path, "[") {
-			names[EnvPrefix+strings.ToUpper(strings.ReplaceAll(f.Path, ".", "_"))] = f.Path
+		if name := variableOf(f); name != "" {
+			names[name] = f
 		}
 	}
 	return names
 }
 
-// scalar writes a variable's value as YAML. Bools, numbers and flow lists are what they
-// look like; anything else is text.
-func scalar(value string) string {
-	plain := slices.Contains([]string{"true", "false"}, value) || strings.HasPrefix(value, "[") ||
-		strings.Trim(value, "0123456789") == "" && value != ""
-	if plain {
-		return value
+// variableOf is the name of the variable that sets the field, "" if there is none.
+func variableOf(f plug.Field) string {
+	if strings.Count(f.Path, ".") != 1 || strings.Contains(f.Path, "[") {
+		return ""
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(value) + `"`
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(f.Path, ".", "_"))
+}
+
+// variable reads a value as the field wants it: the text 8080 is a string to a field that
+// takes one.
+func variable(f plug.Field, name, value string) plug.Node {
+	switch {
+	case strings.HasPrefix(f.Type, "list of"):
+		var items []plug.Node
+		for item := range strings.SplitSeq(value, ",") {
+			items = append(items, plug.Text(strings.TrimSpace(item), name))
+		}
+		return plug.List(name, items...)
+	case f.Type == "bool", f.Type == "integer", f.Type == "number", f.Type == "size":
+		return plug.Scalar(value, name)
+	}
+	return plug.Text(value, name)
 }

@@ -168,22 +168,12 @@ func (s Spec) MarshalJSON() ([]byte, error) {
 	return b, nil
 }
 
-// DecodePlug reads s as [Parse] does. It is here because UnmarshalJSON is: the decoder would
-// go through that otherwise, and lose where in the file a problem is.
-func (s *Spec) DecodePlug(n plug.Node) error {
-	if err := n.Decode((*plain)(s)); err != nil {
-		return err
-	}
-	return n.Wrap(s.Validate())
-}
-
 // UnmarshalJSON is [Parse].
 func (s *Spec) UnmarshalJSON(data []byte) error {
 	n, err := plug.FromJSON(data, "")
 	if err != nil {
 		return err
 	}
-	return s.DecodePlug(n)
+	*s, err = Parse(n)
+	return err
 }
-
-var _ plug.Decoder = (*Spec)(nil)

@@ -3,6 +3,7 @@ package plug
 import (
 	"fmt"
 	"reflect"
+	"strings"
 )
 
 // Field describes one key for reference documentation.
@@ -117,5 +118,5 @@ func plural(name string) string {
 	if name == "any" {
 		return "anything"
 	}
-	return name + "s"
+	return strings.TrimPrefix(name, "a ") + "s"
 }

@@ -1,6 +1,7 @@
 package plug_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -181,6 +182,41 @@ func TestProblemsKeepCauses(t *testing.T) {
 	}
 	if err := plug.Join(nil, nil); err != nil {
 		t.Errorf("Join(nil, nil) = %v, want nil", err)
+	}
+}
+
+// described is a struct that is decoded by its fields although it has UnmarshalJSON, which
+// is written with Decode.
+type described struct {
+	A int `json:"a" doc:"a number"`
+}
+
+func (d *described) UnmarshalJSON(data []byte) error {
+	n, err := plug.FromJSON(data, "")
+	if err != nil {
+		return err
+	}
+	return n.Decode(d)
+}
+
+func TestStructsWithUnmarshalJSON(t *testing.T) {
+	t.Parallel()
+	var outer struct {
+		List []described `json:"list"`
+	}
+	n, err := plug.Parse([]byte("list:\n- {a: 1}\n- {b: 1}"), "x.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "x.yaml:3: list[1].b: unknown key, did you mean \"a\"?"
+	if err := n.Decode(&outer); err == nil || err.Error() != want {
+		t.Errorf("Decode = %v, want %s", err, want)
+	}
+	if err := json.Unmarshal([]byte(`[{"a":2}]`), &outer.List); err != nil || outer.List[0].A != 2 {
+		t.Errorf("Unmarshal = %v, %v", outer.List, err)
+	}
+	if got := plug.Fields(outer); len(got) != 2 || got[1].Path != "list[].a" {
+		t.Errorf("Fields = %+v", got)
 	}
 }
 

@@ -2,7 +2,9 @@ package plug
 
 import "strings"
 
-// closest returns the known word that text was probably meant to be, or "".
+// Closest is the known word that text was probably meant to be, or "".
+func Closest(text string, known []string) string { return closest(text, known) }
+
 func closest(text string, known []string) string {
 	best, distance := "", max(1, (len(text)+1)/4)+1
 	for _, k := range known {
