@@ -24,7 +24,7 @@ var rows = [][]string{
 		"pkg/subject", "pkg/codec", "pkg/router", "pkg/expr", "pkg/delivery", "pkg/dispatch",
 		"pkg/ingress", "pkg/observe", "streams",
 	},
-	{"pkg/provision", "pkg/embed", "pkg/dispatch/dispatchtest", "pkg/ingress/ingresstest"},
+	{"pkg/provision", "pkg/embed", "pkg/dispatch/dispatchtest", "pkg/ingress/ingresstest", "pkg/signal/signaltest"},
 	{"pkg/bus", "pkg/journal", "pkg/mesh", "pkg/route"},
 	{"pkg/adapter/*", "pkg/testkit", "pkg/agent", "pkg/config"},
 	{"pkg/adapter/std", "pkg/api"},
@@ -71,7 +71,7 @@ func TestLayers(t *testing.T) {
 	}
 	for _, p := range packages {
 		name := strings.TrimPrefix(p.ImportPath, module)
-		if strings.HasPrefix(name, "examples/") || name == "pkg/internal/arch" {
+		if strings.HasPrefix(name, "examples/") || name == "pkg/internal/arch" || name == "e2e" {
 			continue
 		}
 		row := rowOf(name)
