@@ -32,7 +32,7 @@
 // # Limits
 //
 // A type has at most [MaxType] bytes in [MaxDepth] segments of at most [MaxSegment] bytes,
-// is UTF-8, and has no empty segment and no control character. The depth is what makes
+// is UTF-8, and has no empty segment and no character that CloudEvents forbids. The depth makes
 // exact filters possible for a "**" inside a pattern.
 //
 // A Space is an immutable value, safe for concurrent use.

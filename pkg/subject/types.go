@@ -7,18 +7,19 @@ import (
 	"unicode/utf8"
 
 	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/signal"
 )
 
-// Limits of a signal's type. With every byte escaped a subject stays under 1 KiB, far from
-// the 4 KiB at which a server closes the connection for good.
+// Limits of a signal's type, those of the package signal. With every byte escaped a subject
+// stays under 1 KiB, far from the 4 KiB at which a server closes the connection for good.
 const (
-	MaxType    = 256 // bytes
-	MaxDepth   = 16  // segments
-	MaxSegment = 64  // bytes in one segment
+	MaxType    = signal.MaxTypeLen    // bytes
+	MaxDepth   = signal.MaxSegments   // segments
+	MaxSegment = signal.MaxSegmentLen // bytes in one segment
 )
 
 // checkType refuses what could not travel: the server drops empty tokens, and stores a
-// subject with DEL where no filter finds it.
+// subject with DEL where no filter finds it. It agrees with what a signal may have as its type.
 func checkType(typ string) error {
 	switch {
 	case typ == "":
@@ -27,6 +28,10 @@ func checkType(typ string) error {
 		return fault.Newf(fault.TooLarge, "type of %d bytes is longer than %d", len(typ), MaxType)
 	case !utf8.ValidString(typ):
 		return fault.Newf(fault.Invalid, "type %s is not UTF-8", brief(typ))
+	}
+	if at := strings.IndexFunc(typ, forbidden); at >= 0 {
+		r, _ := utf8.DecodeRuneInString(typ[at:])
+		return fault.Newf(fault.Invalid, "type %s: byte %d starts %U, a control character or noncharacter", brief(typ), at, r)
 	}
 	n := 0
 	for seg := range strings.SplitSeq(typ, ".") {
@@ -37,14 +42,16 @@ func checkType(typ string) error {
 		if len(seg) > MaxSegment {
 			return fault.Newf(fault.TooLarge, "type %s: segment %d has %d bytes, more than %d", brief(typ), n, len(seg), MaxSegment)
 		}
-		if strings.ContainsFunc(seg, unicode.IsControl) {
-			return fault.Newf(fault.Invalid, "type %s: segment %d has a control character", brief(typ), n)
-		}
 	}
 	if n > MaxDepth {
 		return fault.Newf(fault.TooLarge, "type %s has %d segments, more than %d", brief(typ), n, MaxDepth)
 	}
 	return nil
+}
+
+// forbidden are the characters that CloudEvents forbids in a string.
+func forbidden(r rune) bool {
+	return unicode.IsControl(r) || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe
 }
 
 const upperHex = "0123456789ABCDEF"
