@@ -79,7 +79,7 @@ func plainSignal(r *http.Request, query url.Values, body []byte) (*signal.Signal
 	}
 	h := http.Header{
 		"Ce-Id": {signal.NewID().String()}, "Ce-Source": {plainSource}, "Ce-Type": {"plain"},
-		"Content-Type": {contentType},
+		"Ce-Time": {signal.FormatTime(time.Now().UTC())}, "Content-Type": {contentType},
 	}
 	for name, values := range r.Header {
 		if strings.HasPrefix(name, "Ce-") {

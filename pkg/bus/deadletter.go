@@ -110,7 +110,9 @@ func (d DeadLetters) encode(l delivery.Letter) ([]byte, error) {
 			}
 		},
 		func() { l.Attempts = l.Attempts[max(len(l.Attempts)-1, 0):] },
-		func() { l.Signal, l.Raw, l.Header = nil, nil, nil },
+	}
+	if l.Sequence > 0 { // what lies there is meant then; without it nothing else has the content
+		shrink = append(shrink, func() { l.Signal, l.Raw, l.Header = nil, nil, nil })
 	}
 	for _, less := range shrink {
 		less()
