@@ -110,6 +110,9 @@ to:
 	_, err = route.Parse(n)
 	fmt.Println(err)
 	// Output:
+	// routes.yaml:4: when: 1:14: Syntax error: the expression ends too early
+	//  | data.amount >
+	//  | .............^
 	// routes.yaml:6: to[0].fake.ulr: unknown key, did you mean "url"?
 	// routes.yaml:6: to[0].fake.url: required, but missing
 }

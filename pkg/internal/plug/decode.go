@@ -4,7 +4,9 @@ import (
 	"encoding"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +26,7 @@ var (
 	sizeType     = reflect.TypeFor[Size]()
 	nodeType     = reflect.TypeFor[Node]()
 	refType      = reflect.TypeFor[secret.Ref]()
+	prefixType   = reflect.TypeFor[netip.Prefix]()
 	decoderType  = reflect.TypeFor[Decoder]()
 	textType     = reflect.TypeFor[encoding.TextUnmarshaler]()
 	jsonType     = reflect.TypeFor[json.Unmarshaler]()
@@ -89,6 +92,8 @@ func (d *decoder) custom(n Node, v reflect.Value, f field) bool {
 		d.size(n, v, f)
 	case t == refType:
 		d.ref(n, v)
+	case t == prefixType:
+		d.prefix(n, v)
 	case p.Implements(decoderType):
 		if !n.IsZero() {
 			d.wrap(n, v.Addr().Interface().(Decoder).DecodePlug(n))
@@ -130,15 +135,32 @@ func (d *decoder) structure(n Node, v reflect.Value) {
 	for _, f := range s.fields {
 		d.field(n, v.FieldByIndex(f.index), f, true)
 	}
-	if len(d.problems) == before {
-		d.validate(n, v)
+	d.validate(n, v, d.problems[before:])
+}
+
+// validate asks a struct to check itself. Where decoding found problems already, what it
+// says about the same place is only their consequence, and is dropped.
+func (d *decoder) validate(n Node, v reflect.Value, found []Problem) {
+	c, ok := v.Addr().Interface().(validator)
+	if !ok {
+		return
+	}
+	var more collector
+	more.wrap(n, c.Validate())
+	for _, p := range more.problems {
+		if !slices.ContainsFunc(found, func(f Problem) bool { return overlap(f.Path, p.Path) }) {
+			d.problems = append(d.problems, p)
+		}
 	}
 }
 
-func (d *decoder) validate(n Node, v reflect.Value) {
-	if c, ok := v.Addr().Interface().(validator); ok {
-		d.wrap(n, c.Validate())
+// overlap reports whether one path is the other, or leads to it.
+func overlap(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
 	}
+	rest, ok := strings.CutPrefix(b, a)
+	return ok && (a == "" || rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // field decodes the key f of the map n. Within a map that is absent itself (present is

@@ -27,8 +27,8 @@
 // slices, maps, any, and [Node], which keeps a part raw for a later Decode that still
 // reports full paths. A struct with doc tags is read by them, whatever other methods it
 // has. A type takes over its own decoding with [Decoder], and a struct
-// checks itself with a method Validate() error, which is called when its fields decoded
-// well; see [At] for naming the field at fault.
+// checks itself with a method Validate() error; see [At] for naming the field at fault.
+// What it says about fields that did not decode is dropped.
 //
 // Durations and sizes may not be negative unless min says so.
 //

@@ -132,7 +132,7 @@ func TestDecodeProblems(t *testing.T) {
 		{"long duration", "url: a\ntimeout: 2m", "x.yaml:2: timeout: 2m is out of bounds, expected at most 1m"},
 		{"size", "url: a\nbody: 1XB", `x.yaml:2: body: expected a size such as 512KiB or 10MB, found "1XB"`},
 		{"large size", "url: a\nbody: 1GB", "x.yaml:2: body: 1GB is out of bounds, expected at most 10MiB"},
-		{"prefix", "url: a\nallow: [10.0.0.0]", `x.yaml:2: allow[0]: netip.ParsePrefix("10.0.0.0"): no '/'`},
+		{"prefix", "url: a\nallow: [10.0.0.0]", `x.yaml:2: allow[0]: expected a range of addresses such as 10.0.0.0/8 or ::1/128, found "10.0.0.0"`},
 		{"secret", "url: a\nsecret: hunter2", "x.yaml:2: secret: not a secret reference (the value is not shown); name the place of the secret, env:NAME or file:/path, not the secret"},
 		{"number as secret", "url: a\nsecret: 424242", "x.yaml:2: secret: expected env:NAME or file:/path, found a number"},
 		{"list for map", "url: a\nheaders: [a]", "x.yaml:2: headers: expected a map, found a list"},
@@ -142,6 +142,8 @@ func TestDecodeProblems(t *testing.T) {
 		{"hole in a list", "url: a\ntags: [a, ]\nallow:\n-\n", "x.yaml:4: allow[0]: an empty list element"},
 		{"bool", "url: a\non: yes", "x.yaml:2: on: expected true or false, found a string"},
 		{"validate", "url: a\nlimits: {low: 10}", "x.yaml:2: limits.low: too high\nx.yaml:2: limits: low is above high"},
+		{"validate beside others", "url: 5\nlimits: {low: 10, high: x}\n", "x.yaml:1: url: expected a string, found the number 5; put it in quotes\n" +
+			"x.yaml:2: limits.high: expected a whole number, found a string\nx.yaml:2: limits.low: too high"},
 		{"several documents", "url: a\n---\nurl: b", "x.yaml:3: expected one document, found 2 separated by ---"},
 		{"syntax", "url: a\n  b: c", "x.yaml:2: mapping values are not allowed in this context"},
 		{"tab", "url: a\ntls:\n\tca: b", "x.yaml:3: found character that cannot start any token (indent with spaces, not tabs; put text that begins with @, ` or % in quotes)"},
@@ -217,6 +219,34 @@ func TestStructsWithUnmarshalJSON(t *testing.T) {
 	}
 	if got := plug.Fields(outer); len(got) != 2 || got[1].Path != "list[].a" {
 		t.Errorf("Fields = %+v", got)
+	}
+}
+
+// What a Decoder or Validate reports is located, however it is wrapped.
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	n, err := plug.Parse([]byte("a:\n  b:\n  - x\n  - y\n"), "x.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner, err := plug.FromJSON([]byte(`{"c":1}`), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined := errors.Join(plug.At(errLow, "a", "b", "1"), plug.At(io.EOF, "a", "zz"), inner.Field("c").Errorf("odd"))
+	for _, err := range []error{joined, fault.Wrap(fault.Invalid, joined), fault.Permanent(fault.Wrap(fault.Invalid, joined))} {
+		got := n.Wrap(err)
+		want := "x.yaml:1: c: odd\nx.yaml:2: a.zz: EOF\nx.yaml:4: a.b[1]: too high"
+		if got == nil || got.Error() != want || !errors.Is(got, errLow) || !errors.Is(got, io.EOF) {
+			t.Errorf("Wrap(%v):\n%v\nwant:\n%s", err, got, want)
+		}
+	}
+	got := n.Field("a").Wrap(fault.Hint(io.EOF, "read on"))
+	if want := "x.yaml:2: a: EOF; read on"; got == nil || got.Error() != want {
+		t.Errorf("Wrap = %v, want %s", got, want)
+	}
+	if n.Wrap(nil) != nil {
+		t.Error("Wrap(nil) is an error")
 	}
 }
 

@@ -170,9 +170,12 @@ func (c *collector) wrap(n Node, err error) {
 		return
 	}
 	//nolint:errorlint // the outermost shape decides: what is joined or located must not be skipped
-	switch e := err.(type) {
+	switch e := transparent(err).(type) {
 	case *report:
-		c.problems = append(c.problems, e.problems...)
+		c.adopt(n, e)
+		return
+	case *fieldError:
+		c.wrap(n.at(e.path), e.err)
 		return
 	case interface{ Unwrap() []error }:
 		for _, part := range e.Unwrap() {
@@ -180,16 +183,37 @@ func (c *collector) wrap(n Node, err error) {
 		}
 		return
 	}
-	var f *fieldError
 	var r *report
-	switch {
-	case errors.As(err, &r):
-		c.problems = append(c.problems, r.problems...)
-	case errors.As(err, &f):
-		c.wrap(n.at(f.path), f.err)
-	default:
-		c.add(n.tree, n.path, textOf(err))
-		c.problems[len(c.problems)-1].cause = err
+	if errors.As(err, &r) {
+		c.adopt(n, r)
+		return
+	}
+	c.add(n.tree, n.path, textOf(err))
+	c.problems[len(c.problems)-1].cause = err
+}
+
+// transparent takes off what only marks an error and adds nothing to its text.
+func transparent(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if _, ok := err.(*fieldError); ok || inner == nil || inner.Error() != err.Error() {
+			return err
+		}
+		err = inner
+	}
+}
+
+// adopt takes over located problems. Those of a document without a name, which was inside
+// of n, are located at n.
+func (c *collector) adopt(n Node, r *report) {
+	for _, p := range r.problems {
+		if p.File == "" && n.tree != nil && n.tree.file != "" {
+			p.File, p.Line, p.Column = n.tree.file, n.tree.at.line, n.tree.at.column
+			if !overlap(n.path, p.Path) || n.path == "" {
+				p.Path = strings.Trim(n.path+"."+p.Path, ".")
+			}
+		}
+		c.problems = append(c.problems, p)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strconv"
@@ -169,6 +170,20 @@ func (d *decoder) ref(n Node, v reflect.Value) {
 	r, err := secret.Parse(n.tree.text)
 	d.wrap(n, err)
 	v.Set(reflect.ValueOf(r))
+}
+
+// prefix decodes a range of addresses; netip's own errors speak of its functions.
+func (d *decoder) prefix(n Node, v reflect.Value) {
+	if n.IsZero() {
+		v.SetZero()
+		return
+	}
+	p, err := netip.ParsePrefix(n.Text())
+	if err != nil {
+		d.addf(n.tree, n.path, "expected a range of addresses such as 10.0.0.0/8 or ::1/128, found %s", found(n))
+		return
+	}
+	v.Set(reflect.ValueOf(p))
 }
 
 func (d *decoder) duration(n Node, v reflect.Value, f field) {
