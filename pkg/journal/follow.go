@@ -92,8 +92,8 @@ func (r *Recorder) take(m *pull.Msg) {
 	r.flights.Add(1)
 	r.flying.Add(1)
 	p := newPut(func(err error) {
-		r.settle(m, err)
 		r.flying.Add(-1)
+		r.settle(m, err)
 		r.flights.Done()
 	}, r.j.entries(s, m.Sequence, s.Causation())...)
 	if err := r.j.write.enqueue(context.Background(), p); err != nil {

@@ -250,7 +250,7 @@ func TestTraceRendering(t *testing.T) {
 	put("m", "r")
 	put("q", "p")
 	put("q", "m")
-	put(`evil <#"`, "q")
+	put("evil <#\"\u202e", "q")
 	trace, err := j.Trace(t.Context(), "r", journal.Forward)
 	if err != nil {
 		t.Fatal(err)
@@ -265,7 +265,7 @@ func TestTraceRendering(t *testing.T) {
 	wantTree := `test.made  r  /test  x  2026-01-02T03:04:05Z
 ├─ test.made  p  /test  2026-01-02T03:04:05Z
 │  └─ test.made  q  /test  2026-01-02T03:04:05Z
-│     └─ test.made  "evil <#\""  /test  2026-01-02T03:04:05Z
+│     └─ test.made  "evil <#\"\u202e"  /test  2026-01-02T03:04:05Z
 └─ test.made  m  /test  2026-01-02T03:04:05Z
    └─ test.made  q  /test  2026-01-02T03:04:05Z  (see above)
 `
@@ -277,7 +277,7 @@ func TestTraceRendering(t *testing.T) {
   n1["test.made<br/>p"]
   n2["test.made<br/>m"]
   n3["test.made<br/>q"]
-  n4["test.made<br/>evil #60;#35;#34;"]
+  n4["test.made<br/>evil #60;#35;#34;#8238;"]
   n0 --> n1
   n0 --> n2
   n1 --> n3

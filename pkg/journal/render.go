@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // maxIndent is how many levels of a tree are drawn one below the other. Deeper ones stay in
@@ -116,11 +118,12 @@ func (n *Node) label(again bool) string {
 // plain is text without what could move the cursor or change colours: attributes come from
 // anywhere.
 func plain(text string) string {
-	quoted := strconv.QuoteToGraphic(text)
-	if inner := quoted[1 : len(quoted)-1]; !strings.Contains(inner, `\`) {
-		return inner
+	for _, r := range text {
+		if !unicode.IsGraphic(r) || r == utf8.RuneError {
+			return strconv.QuoteToGraphic(text)
+		}
 	}
-	return quoted
+	return text
 }
 
 // WriteMermaid writes the trace as a Mermaid flowchart. Arrows lead from causes to effects
@@ -146,7 +149,7 @@ func mermaidText(text string) string {
 	var out strings.Builder
 	for _, r := range text {
 		switch {
-		case r < ' ' || strings.ContainsRune("#\"<>&`", r):
+		case !unicode.IsGraphic(r) || strings.ContainsRune("#\"<>&`", r):
 			fmt.Fprintf(&out, "#%d;", r)
 		default:
 			out.WriteRune(r)
