@@ -24,8 +24,6 @@ type Router[T any] struct {
 
 // New makes a router of the routes, registered in this order. If any is invalid, the error
 // tells all that are, with the code [fault.Invalid], and there is no router.
-//
-// [fault.Invalid]: https://pkg.go.dev/github.com/signalmesh/signalmesh/pkg/fault#Invalid
 func New[T any](routes ...Route[T]) (*Router[T], error) {
 	var empty Router[T]
 	r, err := empty.With(routes...)
