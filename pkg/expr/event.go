@@ -1,11 +1,7 @@
 package expr
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 
@@ -63,21 +59,6 @@ func decodeData(s *signal.Signal) any {
 		return string(s.Data)
 	}
 	return s.Data
-}
-
-// DecodeJSON decodes one JSON value the way expressions want it: numbers stay as they were
-// written ([json.Number]), so that big ones are exact.
-func DecodeJSON(data []byte) (any, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		return nil, fmt.Errorf("not JSON: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("not JSON: more than one value")
-	}
-	return v, nil
 }
 
 var _ interpreter.Activation = (*variables)(nil)

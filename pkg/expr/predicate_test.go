@@ -152,8 +152,8 @@ func TestPredicateErrors(t *testing.T) {
 func TestBrokenData(t *testing.T) {
 	t.Parallel()
 	for data, want := range map[string]string{
-		`{"a":`:       "1:5: data: not JSON: unexpected EOF",
-		`{"a":1} 2`:   "1:5: data: not JSON: more than one value",
+		`{"a":`:       "1:5: data: malformed JSON: it ends too early, at byte 5",
+		`{"a":1} 2`:   "1:5: data: malformed JSON at byte 8: more text after the value",
 		`{"a":1e999}`: "the number 1e999 is too large",
 	} {
 		s := &signal.Signal{ID: "1", Source: "/", Type: "a", Data: []byte(data)}
