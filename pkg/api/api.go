@@ -85,6 +85,10 @@ type Hooks func(name string) (Hook, bool)
 type Check struct {
 	Name  string
 	Check func(ctx context.Context) error
+
+	// Advisory checks are shown and do not make the node unready: what is wrong with one
+	// route must not take every node of the mesh out of service.
+	Advisory bool
 }
 
 // Config is what an API serves.

@@ -38,7 +38,7 @@ func (a *API) getReady(w http.ResponseWriter, r *http.Request) error {
 	}
 	wg.Wait()
 	status, text := http.StatusOK, "ok\n"
-	if slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
+	if a.unready(errs) {
 		status, text = http.StatusServiceUnavailable, "not ready\n"
 		w.Header().Set("Retry-After", "1")
 	}
@@ -49,21 +49,37 @@ func (a *API) getReady(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// unready reports whether a check failed that counts.
+func (a *API) unready(errs []error) bool {
+	for i, err := range errs {
+		if err != nil && !a.cfg.Checks[i].Advisory {
+			return true
+		}
+	}
+	return false
+}
+
 // report lists the checks, the failed ones with their reason, and the facts.
 func (a *API) report(errs []error) string {
 	var b strings.Builder
 	for i, c := range a.cfg.Checks {
-		if errs[i] != nil {
-			fmt.Fprintf(&b, "[-] %s: %v\n", c.Name, errs[i])
-			continue
+		switch {
+		case errs[i] == nil:
+			fmt.Fprintf(&b, "[+] %s: ok\n", c.Name)
+		case c.Advisory:
+			fmt.Fprintf(&b, "[!] %s: %s\n", c.Name, indented(errs[i]))
+		default:
+			fmt.Fprintf(&b, "[-] %s: %s\n", c.Name, indented(errs[i]))
 		}
-		fmt.Fprintf(&b, "[+] %s: ok\n", c.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.cfg.Facts)) {
 		fmt.Fprintf(&b, "    %s: %s\n", name, a.cfg.Facts[name])
 	}
 	return b.String()
 }
+
+// indented is an error that may have several lines, below the mark of its check.
+func indented(err error) string { return strings.ReplaceAll(err.Error(), "\n", "\n    ") }
 
 //go:embed openapi.yaml
 var openAPI []byte

@@ -18,18 +18,21 @@ const portsToTry = 100
 //
 // The error is fault.Conflict when all of them are taken.
 func Listen(ctx context.Context, host string, port int) (net.Listener, error) {
-	l, err := listen(ctx, host, port)
+	l, err := ListenOn(ctx, host, port)
 	for next := port + 1; port > 0 && fault.Is(err, fault.Conflict); next++ {
 		if next > 65535 || next > port+portsToTry {
 			return nil, fault.Newf(fault.Conflict, "no free port in %d-%d on %s", port, next-1, host)
 		}
-		l, err = listen(ctx, host, next)
+		l, err = ListenOn(ctx, host, next)
 	}
 	return l, err
 }
 
-// listen opens exactly that port. A port in use is fault.Conflict with a hint.
-func listen(ctx context.Context, host string, port int) (net.Listener, error) {
+// ListenOn opens a TCP listener on exactly that port; 0 or [RandomPort] means any free one.
+//
+// Errors are fault.Conflict for a port in use, Denied for one that needs privileges,
+// Invalid for an address that this host does not have, else Unavailable.
+func ListenOn(ctx context.Context, host string, port int) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(max(port, 0))))
 	switch {

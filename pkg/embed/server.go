@@ -86,7 +86,7 @@ func (s *Server) choosePort(ctx context.Context) (int, error) {
 	if s.cfg.Port <= 0 {
 		return server.RANDOM_PORT, ctx.Err()
 	}
-	open := listen
+	open := ListenOn
 	if s.cfg.NextFree {
 		open = Listen
 	}

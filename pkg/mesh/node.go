@@ -22,6 +22,7 @@ type State string
 
 // The states. A node that left has none.
 const (
+	Starting State = "starting" // its place is taken, it serves nothing yet
 	Ready    State = "ready"
 	Draining State = "draining" // finishing what it has, taking nothing new
 )
