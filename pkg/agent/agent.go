@@ -97,6 +97,7 @@ func (a *Agent) open(ctx context.Context, t dispatch.Target, carried bool) (disp
 func (a *Agent) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the drain
 	defer stop()
+	defer a.shut()
 	signals, err := a.bus.Consume(ctx, bus.ConsumeConfig{
 		Durable: Consumer, Start: bus.FromOrigin(), MaxAckPending: a.cfg.MaxInFlight, AckWait: a.cfg.AckWait, KeepAlive: true,
 	},
@@ -104,14 +105,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("consume bus %s: %w", a.bus.Name(), err)
 	}
-	defer signals.Stop()
 	later, err := a.bus.Consume(ctx, bus.ConsumeConfig{
 		Durable: Consumer, Later: delivery.KindRoute, MaxAckPending: a.cfg.MaxInFlight, AckWait: a.cfg.AckWait, KeepAlive: true,
 	}, func(m *bus.Message) { a.work.Go(func() { a.resume(work, m) }) })
 	if err != nil {
+		a.end(stop, signals)
 		return fmt.Errorf("consume parked deliveries of bus %s: %w", a.bus.Name(), err)
 	}
-	defer later.Stop()
 
 	var keeper sync.WaitGroup
 	keeper.Go(func() { a.keep(work) }) // ends with work
@@ -122,13 +122,27 @@ func (a *Agent) Run(ctx context.Context) error {
 	case <-later.Done():
 		err = later.Err()
 	}
-	signals.Stop()
-	later.Stop()
-	a.drain(stop)
+	a.end(stop, signals, later)
 	keeper.Wait()
-	a.table.set(nil)
-	a.pool.shut()
 	return err
+}
+
+// end stops taking signals, and drains when none can come any more: one that is just being
+// handed over still has a flight.
+func (a *Agent) end(interrupt func(), consumers ...*bus.Consumer) {
+	for _, c := range consumers {
+		c.Stop()
+	}
+	for _, c := range consumers {
+		<-c.Done()
+	}
+	a.drain(interrupt)
+}
+
+// shut closes what is open for routes. No flight is under way.
+func (a *Agent) shut() {
+	a.table.end()
+	a.pool.shut()
 }
 
 // drain waits for what is in flight, at most Config.Drain, then interrupts the rest, which

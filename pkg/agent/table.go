@@ -30,6 +30,7 @@ type table struct {
 type holder struct {
 	mu      sync.Mutex
 	current *table
+	ended   bool
 }
 
 // acquire returns the table in force. Each acquire needs a release.
@@ -50,18 +51,32 @@ func (h *holder) release(t *table) {
 	}
 }
 
-// set puts t in force; nil ends the service of the holder.
-func (h *holder) set(t *table) {
+// set puts t in force. It reports false, and closes t, when the holder has ended.
+func (h *holder) set(t *table) bool {
 	h.mu.Lock()
+	if h.ended {
+		h.mu.Unlock()
+		t.close()
+		return false
+	}
 	old := h.current
 	h.current = t
-	if t != nil {
-		t.users++
-	}
+	t.users++
 	h.mu.Unlock()
 	if old != nil {
 		h.release(old)
 	}
+	return true
+}
+
+// end lets go of the table in force, and of every one that is set later. A table that is
+// acquired after that has nothing open.
+func (h *holder) end() {
+	h.mu.Lock()
+	old := h.current
+	h.current, h.ended = &table{routes: old.routes, pool: old.pool, users: 1}, true
+	h.mu.Unlock()
+	h.release(old)
 }
 
 func (t *table) close() {
@@ -71,12 +86,15 @@ func (t *table) close() {
 }
 
 // Swap puts routes in force, those of them that concern the agent's bus. Signals in flight
-// finish with the table they began with.
+// finish with the table they began with. The context bounds the call.
 //
 // A route whose targets can't be opened here keeps its running definition, or, if it has
-// none, is in force with deliveries that fail visibly and are retried; the error lists such
-// routes. Routes that do not compile change nothing.
+// none, is in force with deliveries that fail visibly and try to open the target again; the
+// error lists such routes. Routes that do not compile change nothing. When Run has returned
+// nothing can be put in force any more; the error is coded Unavailable.
 func (a *Agent) Swap(ctx context.Context, routes []route.Route) error {
+	a.swap.Lock()
+	defer a.swap.Unlock()
 	before := a.table.acquire()
 	defer a.table.release(before)
 	next := &table{jobs: make(map[string][]job), pool: &a.pool}
@@ -86,17 +104,10 @@ func (a *Agent) Swap(ctx context.Context, routes []route.Route) error {
 		if r.Bus != "" && r.Bus != a.bus.Name() {
 			continue
 		}
-		jobs, err := a.openRoute(ctx, r)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("route %s, revision %d: %w", r.Name, r.Revision, err))
-			if running, ok := before.routes.Get(r.Name); ok {
-				a.pool.letGo(jobs)
-				r = running
-				jobs, _ = a.openRoute(ctx, r) // shared with the table before, so it is open
-			}
-		}
+		r, jobs, err := a.openOrKeep(ctx, r, before)
+		errs = append(errs, err)
 		specs = append(specs, r)
-		next.jobs[r.Name] = jobs
+		next.jobs[r.Name] = append(next.jobs[r.Name], jobs...) // of two with one name, all are closed again
 	}
 	compiled, err := route.Compile(specs...)
 	if err != nil {
@@ -104,8 +115,34 @@ func (a *Agent) Swap(ctx context.Context, routes []route.Route) error {
 		return err
 	}
 	next.routes = compiled
-	a.table.set(next)
+	if !a.table.set(next) {
+		return errStopped
+	}
 	return errors.Join(errs...)
+}
+
+// Routes is the table in force.
+func (a *Agent) Routes() *route.Table {
+	t := a.table.acquire()
+	defer a.table.release(t)
+	return t.routes
+}
+
+// openOrKeep opens the targets of a route, or else those of its running definition, which it
+// then returns instead.
+func (a *Agent) openOrKeep(ctx context.Context, r route.Route, before *table) (route.Route, []job, error) {
+	jobs, err := a.openRoute(ctx, r)
+	if err == nil {
+		return r, jobs, nil
+	}
+	err = fmt.Errorf("route %s, revision %d: %w", r.Name, r.Revision, err)
+	running, ok := before.routes.Get(r.Name)
+	if !ok {
+		return r, jobs, err
+	}
+	a.pool.letGo(jobs)
+	jobs, _ = a.openRoute(ctx, running) // what is open is shared; what was not has been told of
+	return running, jobs, err
 }
 
 // openRoute opens the targets of a route. A target that can't be opened becomes a job that
@@ -138,23 +175,22 @@ func (t *table) plan(ctx context.Context, a *Agent, s *signal.Signal) (jobs []jo
 	}
 	matched := false
 	for _, e := range t.routes.Evaluate(s) {
-		v := delivery.Verdict{Route: e.Route.Name, Revision: e.Route.Revision, Reason: e.Reason()}
+		status := delivery.Status("matched")
 		switch {
 		case e.Err != nil:
-			v.Status = delivery.PredicateError
-			a.log.WarnContext(ctx, "predicate failed", "route", v.Route, "signal_id", s.ID, "error", e.Err)
-			decide(v)
+			status = delivery.PredicateError
+			a.log.WarnContext(ctx, "predicate failed", "route", e.Route.Name, "signal_id", s.ID, "error", e.Err)
+			decide(delivery.Verdict{Route: e.Route.Name, Revision: e.Route.Revision, Status: status, Reason: e.Reason()})
 		case e.Rejected:
-			v.Status = delivery.Rejected
-			decide(v)
-		case e.Matched:
+			status = delivery.Rejected
+			decide(delivery.Verdict{Route: e.Route.Name, Revision: e.Route.Revision, Status: status, Reason: e.Reason()})
+		default:
 			matched = true
-			v.Status = "matched"
 			for _, j := range t.jobs[e.Route.Name] {
 				jobs, verdicts = append(jobs, j), append(verdicts, delivery.Verdict{Route: j.route, Target: j.target})
 			}
 		}
-		a.cfg.Metrics.Routed(a.bus.Name(), v.Route, string(v.Status))
+		a.cfg.Metrics.Routed(a.bus.Name(), e.Route.Name, string(status))
 	}
 	targets, err := dispatch.FromSignal(s)
 	if err != nil {
@@ -209,5 +245,8 @@ func (t *table) job(ctx context.Context, a *Agent, s *signal.Signal, req deliver
 		}
 	}
 	gone := fault.Newf(fault.NotFound, "the mesh has no route %q with a target %q any more", req.Name, req.Target)
+	if r, ok := t.routes.Get(req.Name); ok && r.Disabled {
+		gone = fault.Newf(fault.NotFound, "the route %q is disabled", req.Name)
+	}
 	return job{route: req.Name, target: req.Target, openErr: fault.Permanent(gone)}
 }
