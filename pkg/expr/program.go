@@ -134,6 +134,7 @@ func selected(e ast.Expr) (string, bool) {
 			key, ok := call.Args()[1].AsLiteral().(types.String)
 			return string(key), ok
 		}
+	default:
 	}
 	return "", false
 }
@@ -156,8 +157,9 @@ func pathOf(e ast.Expr) (string, bool) {
 		}()
 		base, ok := pathOf(operand)
 		return base + "." + key, ok
+	default:
+		return "", false
 	}
-	return "", false
 }
 
 // isCheap reports whether evaluating e takes time that its own length and that of the
@@ -170,6 +172,7 @@ func isCheap(e ast.Expr) bool {
 			cheap = false
 		case ast.CallKind:
 			cheap = cheap && cheapFunctions[e.AsCall().FunctionName()]
+		default:
 		}
 	}))
 	return cheap

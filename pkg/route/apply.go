@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -248,7 +249,7 @@ func (s *Store) write(ctx context.Context, writes []write) (first uint64, err er
 		last := i == len(writes)-1
 		if len(writes) > 1 {
 			m.Header.Set("Nats-Batch-Id", batch)
-			m.Header.Set("Nats-Batch-Sequence", fmt.Sprint(i+1))
+			m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(i+1))
 		}
 		if !last && i > 0 {
 			if err := s.nc.PublishMsg(m); err != nil {
@@ -275,7 +276,7 @@ func (s *Store) write(ctx context.Context, writes []write) (first uint64, err er
 func (s *Store) message(w write) *nats.Msg {
 	m := nats.NewMsg(s.prefix + w.key)
 	m.Data = w.value
-	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fmt.Sprint(w.revision))
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.revision, 10))
 	m.Header.Set(jetstream.ExpectedStreamHeader, s.stream)
 	if w.value == nil {
 		m.Header.Set("KV-Operation", "DEL")

@@ -193,8 +193,9 @@ func isEmpty(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.String, reflect.Slice, reflect.Map:
 		return v.Len() == 0
+	default:
+		return false
 	}
-	return false
 }
 
 func (d *decoder) missing(n, child Node, f field) {

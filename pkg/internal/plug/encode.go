@@ -47,7 +47,12 @@ func appendValue(b []byte, v reflect.Value, f field) ([]byte, error) {
 		return appendGoMap(b, v)
 	case reflect.String:
 		return appendString(b, v.String()), nil
+	default:
+		return appendScalar(b, v)
 	}
+}
+
+func appendScalar(b []byte, v reflect.Value) ([]byte, error) {
 	scalar, err := json.Marshal(v.Interface())
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
@@ -108,8 +113,9 @@ func omitted(v reflect.Value, f field, raw []byte) bool {
 		return v.Len() == 0
 	case reflect.Struct:
 		return custom(v.Type()) && v.IsZero() || string(raw) == "{}"
+	default:
+		return v.IsZero()
 	}
-	return v.IsZero()
 }
 
 func appendSlice(b []byte, v reflect.Value, f field) ([]byte, error) {

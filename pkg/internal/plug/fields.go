@@ -110,8 +110,9 @@ func typeName(t reflect.Type) string {
 		return "number"
 	case reflect.String:
 		return "string"
+	default:
+		return "integer"
 	}
-	return "integer"
 }
 
 func plural(name string) string {

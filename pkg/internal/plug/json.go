@@ -148,8 +148,9 @@ func (t *tree) appendJSON(b []byte) ([]byte, error) {
 		return t.appendNumber(b)
 	case kindList:
 		return t.appendList(b)
+	default:
+		return t.appendMap(b)
 	}
-	return t.appendMap(b)
 }
 
 func (t *tree) appendList(b []byte) ([]byte, error) {

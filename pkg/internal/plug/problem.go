@@ -43,10 +43,10 @@ func place(file string, line int) string {
 	return file + ":" + strconv.Itoa(line)
 }
 
-// report is the error of this package: every problem, one per line.
-type report struct{ problems []Problem }
+// reportError is the error of this package: every problem, one per line.
+type reportError struct{ problems []Problem }
 
-func (r *report) Error() string {
+func (r *reportError) Error() string {
 	var b strings.Builder
 	for i, p := range r.problems {
 		if i > 0 {
@@ -62,7 +62,7 @@ func (r *report) Error() string {
 }
 
 // Unwrap lets errors.Is and errors.As reach what a Decoder or Validate returned.
-func (r *report) Unwrap() []error {
+func (r *reportError) Unwrap() []error {
 	var errs []error
 	for _, p := range r.problems {
 		if p.cause != nil {
@@ -78,7 +78,7 @@ func Problems(err error) []Problem {
 	if err == nil {
 		return nil
 	}
-	var r *report
+	var r *reportError
 	if errors.As(err, &r) {
 		return slices.Clone(r.problems)
 	}
@@ -108,7 +108,7 @@ func newReport(problems []Problem) error {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(rank[a.File], rank[b.File]), cmp.Compare(a.Line, b.Line))
 	})
-	return fault.Wrap(fault.Invalid, &report{problems})
+	return fault.Wrap(fault.Invalid, &reportError{problems})
 }
 
 // Errorf returns a problem located at n. It works as [fmt.Errorf]; with %w the cause can
@@ -171,7 +171,7 @@ func (c *collector) wrap(n Node, err error) {
 	}
 	//nolint:errorlint // the outermost shape decides: what is joined or located must not be skipped
 	switch e := transparent(err).(type) {
-	case *report:
+	case *reportError:
 		c.adopt(n, e)
 		return
 	case *fieldError:
@@ -183,7 +183,7 @@ func (c *collector) wrap(n Node, err error) {
 		}
 		return
 	}
-	var r *report
+	var r *reportError
 	if errors.As(err, &r) {
 		c.adopt(n, r)
 		return
@@ -196,7 +196,7 @@ func (c *collector) wrap(n Node, err error) {
 func transparent(err error) error {
 	for {
 		inner := errors.Unwrap(err)
-		if _, ok := err.(*fieldError); ok || inner == nil || inner.Error() != err.Error() {
+		if _, ok := err.(*fieldError); ok || inner == nil || inner.Error() != err.Error() { //nolint:errorlint // only this one layer is asked about
 			return err
 		}
 		err = inner
@@ -205,7 +205,7 @@ func transparent(err error) error {
 
 // adopt takes over located problems. Those of a document without a name, which was inside
 // of n, are located at n.
-func (c *collector) adopt(n Node, r *report) {
+func (c *collector) adopt(n Node, r *reportError) {
 	for _, p := range r.problems {
 		if p.File == "" && n.tree != nil && n.tree.file != "" {
 			p.File, p.Line, p.Column = n.tree.file, n.tree.at.line, n.tree.at.column

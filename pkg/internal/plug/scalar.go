@@ -105,8 +105,9 @@ func (t *tree) integer() (*big.Int, bool) {
 		}
 		i, _ := big.NewFloat(f).Int(nil)
 		return i, true
+	default:
+		return nil, false
 	}
-	return nil, false
 }
 
 func bounds(t reflect.Type) (low, high *big.Int) {
@@ -115,9 +116,10 @@ func bounds(t reflect.Type) (low, high *big.Int) {
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		high = new(big.Int).Lsh(one, uint(t.Bits()))
 		return new(big.Int), high.Sub(high, one)
+	default:
+		high = new(big.Int).Lsh(one, uint(t.Bits()-1))
+		return new(big.Int).Neg(high), new(big.Int).Sub(high, one)
 	}
-	high = new(big.Int).Lsh(one, uint(t.Bits()-1))
-	return new(big.Int).Neg(high), new(big.Int).Sub(high, one)
 }
 
 func (d *decoder) float(n Node, v reflect.Value, f field) {
@@ -257,27 +259,36 @@ func (n Node) Value() (any, error) {
 	case kindInt, kindFloat:
 		return n.number()
 	case kindList:
-		list := make([]any, 0, len(n.tree.items))
-		for _, item := range n.Items() {
-			v, err := item.Value()
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		return list, nil
+		return n.values()
 	case kindMap:
-		m := make(map[string]any, len(n.tree.keys))
-		for _, key := range n.tree.keys {
-			v, err := n.Field(key).Value()
-			if err != nil {
-				return nil, err
-			}
-			m[key] = v
-		}
-		return m, nil
+		return n.mapOfValues()
+	default:
+		return n.tree.text, nil
 	}
-	return n.tree.text, nil
+}
+
+func (n Node) values() (any, error) {
+	list := make([]any, 0, len(n.tree.items))
+	for _, item := range n.Items() {
+		v, err := item.Value()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+func (n Node) mapOfValues() (any, error) {
+	m := make(map[string]any, len(n.tree.keys))
+	for _, key := range n.tree.keys {
+		v, err := n.Field(key).Value()
+		if err != nil {
+			return nil, err
+		}
+		m[key] = v
+	}
+	return m, nil
 }
 
 func (n Node) number() (any, error) {
