@@ -125,14 +125,16 @@ func (d document) identity() [2]string { return [2]string{d.Signal.ID, d.Signal.
 
 // records merges the nodes of one or more ids, one record for each signal, in the order in
 // which they came. Nodes of another id than asked for, which only a collision of hashes
-// could bring, are left out.
+// could bring, are left out, and so are those that can't be read; the error is about them.
 func records(msgs []stored, asked func(id string) bool) ([]*Record, error) {
 	var out []*Record
+	var bad []error
 	index := make(map[[2]string]*Record, len(msgs))
 	for _, m := range msgs {
 		d, err := readDocument(m)
 		if err != nil {
-			return nil, err
+			bad = append(bad, err)
+			continue
 		}
 		if !asked(d.Signal.ID) {
 			continue
@@ -146,7 +148,7 @@ func records(msgs []stored, asked func(id string) bool) ([]*Record, error) {
 		}
 		r.add(d)
 	}
-	return out, nil
+	return out, errors.Join(bad...)
 }
 
 // add takes one node of the signal into its record. Of several nodes the one that knows the

@@ -78,7 +78,8 @@ func (j *Journal) page(ctx context.Context, filter string, opts []PageOption, me
 	for _, m := range msgs {
 		d, err := readDocument(m)
 		if err != nil {
-			return Entries{}, err
+			j.unreadable(err)
+			continue
 		}
 		if meant(d) {
 			page.Entries = append(page.Entries, d.entry())

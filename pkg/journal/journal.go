@@ -166,7 +166,8 @@ func (j *Journal) find(ctx context.Context, id string, q query) (*Record, error)
 	return nil, ambiguous(id, found)
 }
 
-// recordsOf returns the records of all signals with one of the ids.
+// recordsOf returns the records of all signals with one of the ids. It fails on a value that
+// can't be read only if that is all there is.
 func (j *Journal) recordsOf(ctx context.Context, ids ...string) ([]*Record, error) {
 	asked := make(map[string]bool, len(ids))
 	filters := make([]string, len(ids))
@@ -178,5 +179,16 @@ func (j *Journal) recordsOf(ctx context.Context, ids ...string) ([]*Record, erro
 	if err != nil {
 		return nil, err
 	}
-	return records(live(msgs), func(id string) bool { return asked[id] })
+	found, err := records(live(msgs), func(id string) bool { return asked[id] })
+	if len(found) > 0 && err != nil {
+		j.unreadable(err)
+		err = nil
+	}
+	return found, err
+}
+
+// unreadable tells of a value that somebody else must have written. Where there are others to
+// answer with, it does not keep them back.
+func (j *Journal) unreadable(err error) {
+	j.log.Warn("journal entry left out", "bus", j.bus, "error", err)
 }

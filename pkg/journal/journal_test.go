@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -287,5 +288,44 @@ func TestReadableWithKVTools(t *testing.T) {
 	record(t, j, "a", "")
 	if _, err := j.Get(t.Context(), "a"); err != nil {
 		t.Errorf("Get(a) recorded again = %v", err)
+	}
+}
+
+// What somebody else put into the bucket is left out, and does not keep the rest back.
+func TestUnreadableEntries(t *testing.T) {
+	t.Parallel()
+	j, nc := setup(t)
+	record(t, j, "a", "", "b", "a")
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), subject.Space{}.JournalBucket("default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"", "junk", "{}", `{"signal":null}`, `{"signal":{"id":""}}`, "[" + strings.Repeat("[", 1e5)} {
+		for _, key := range []string{"s." + subject.Key("a") + ".zz", "e." + subject.Key("a") + ".zz", "s." + subject.Key("x") + ".zz", "v." + subject.Key("x") + ".zz"} {
+			if _, err := kv.PutString(t.Context(), key, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := j.Get(t.Context(), "a"); err != nil {
+			t.Errorf("Get(a) = %v", err)
+		}
+		if trace, err := j.Trace(t.Context(), "a", journal.Forward); err != nil || len(trace.Nodes) != 2 {
+			t.Errorf("Trace(a) = %+v, %v", trace, err)
+		}
+		if page, err := j.Query(t.Context(), journal.Query{}); err != nil || len(page.Entries) != 2 {
+			t.Errorf("Query = %+v, %v", page, err)
+		}
+		if _, err := j.Get(t.Context(), "x"); err == nil || errors.Is(err, journal.ErrNotFound) {
+			t.Errorf("Get of an unreadable entry = %v", err)
+		}
+		if value != "{}" && value != `{"signal":null}` && value != `{"signal":{"id":""}}` {
+			if _, err := j.Verdicts(t.Context(), "x"); err == nil {
+				t.Errorf("Verdicts of %.10q = nil error", value)
+			}
+		}
 	}
 }

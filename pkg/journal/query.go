@@ -75,7 +75,8 @@ func (s *scan) step(ctx context.Context) error {
 		}
 		d, err := readDocument(m)
 		if err != nil {
-			return err
+			s.j.unreadable(err)
+			continue
 		}
 		if s.seen[d.identity()] || !s.selects(d, m.at) {
 			continue

@@ -31,6 +31,7 @@ type request struct {
 	Sequence  uint64   `json:"seq,omitempty"`
 	MultiLast []string `json:"multi_last,omitempty"`
 	NextBy    string   `json:"next_by_subj,omitempty"`
+	LastBy    string   `json:"last_by_subj,omitempty"`
 	StartTime string   `json:"start_time,omitempty"`
 	Batch     int      `json:"batch,omitempty"`
 	MaxBytes  int      `json:"max_bytes,omitempty"`

@@ -134,7 +134,8 @@ func (t *tracer) effects(ctx context.Context, ids []string) error {
 	for _, m := range live(msgs) {
 		d, err := readDocument(m)
 		if err != nil {
-			return err
+			t.j.unreadable(err)
+			continue
 		}
 		effect, ok := t.add(Node{Entry: d.entry(), Depth: t.depth})
 		if !ok {
