@@ -209,8 +209,7 @@ func planOne(live Route, exists bool, wanted *Spec, owner string, o planOptions)
 	case o.foreign == keep:
 		c.Action, c.Fields = Kept, fields
 	default:
-		err := fault.Newf(fault.Conflict, "route %s differs, but belongs to %s", wanted.Name, live.Owner)
-		return c, fault.Hint(err, "change it where %s has it, or take it over", live.Owner)
+		return c, fault.Newf(fault.Conflict, "route %s differs, but belongs to %s", wanted.Name, live.Owner)
 	}
 	if c.Action == Update && !mine {
 		c.Fields = append([]Field{{Path: "owner", Before: encode(live.Owner), After: encode(owner)}}, c.Fields...)

@@ -53,21 +53,24 @@ func Parse(n plug.Node) (Spec, error) {
 // ParseAll reads the routes of a document: one route, a list of them, or a map with a list
 // under the key routes, like a node's configuration; its other keys are not looked at.
 func ParseAll(n plug.Node) ([]Spec, error) {
-	if n.IsMap() && !n.Field("routes").IsZero() {
-		n = n.Field("routes")
-	}
-	if !n.IsList() {
-		s, err := Parse(n)
-		return []Spec{s}, err
-	}
-	specs := make([]Spec, 0, len(n.Items()))
+	var specs []Spec
 	var errs []error
-	for _, item := range n.Items() {
+	for _, item := range elements(n) {
 		s, err := Parse(item)
-		specs = append(specs, s)
-		errs = append(errs, err)
+		specs, errs = append(specs, s), append(errs, err)
 	}
 	return specs, plug.Join(errs...)
+}
+
+// elements are the routes of a document that has them in any form.
+func elements(n plug.Node) []plug.Node {
+	if !n.Field("routes").IsZero() {
+		n = n.Field("routes")
+	}
+	if n.IsList() {
+		return n.Items()
+	}
+	return []plug.Node{n}
 }
 
 // Validate reports everything that keeps s from being routed by, with code fault.Invalid.

@@ -95,6 +95,28 @@ func TestParseProblems(t *testing.T) {
 	}
 }
 
+func TestParseText(t *testing.T) {
+	t.Parallel()
+	one := "name: a\non: a\nto: [bare: {}]\n"
+	for text, want := range map[string]int{
+		one: 1, "[{name: a, on: a, to: [bare: {}]}]": 1, one + "---\nnode: {}\nroutes: [{name: b, on: a, to: [bare: {}]}]": 2, "": 0, "[]": 0,
+		`{"routes": [{"name": "a", "on": "a", "to": [{"bare": {}}]}]}`: 1,
+	} {
+		got, err := route.ParseText([]byte(text), "r.yaml")
+		if err != nil || len(got) != want {
+			t.Errorf("ParseText(%q) = %v, %v, want %d routes", text, got, err, want)
+		}
+	}
+	_, err := route.ParseText([]byte(one+"---\n"+one+"---\nname: c\nom: x\n"), "r.yaml")
+	want := "r.yaml:5: name: another route is named \"a\", at r.yaml:1\n" +
+		"r.yaml:9: to: required, but missing (where signals go, each {adapter: {options}})\n" +
+		"r.yaml:9: on: required, but missing: a pattern such as order.** (or set default: true)\n" +
+		"r.yaml:10: om: unknown key, did you mean \"on\"?"
+	if err == nil || err.Error() != want {
+		t.Errorf("ParseText:\n%v\nwant:\n%s", err, want)
+	}
+}
+
 func ExampleParse() {
 	n, err := plug.Parse([]byte(`
 name: big-orders
