@@ -13,7 +13,6 @@ import (
 	"github.com/signalmesh/signalmesh/pkg/journal"
 	"github.com/signalmesh/signalmesh/pkg/observe"
 	"github.com/signalmesh/signalmesh/pkg/route"
-	"github.com/signalmesh/signalmesh/pkg/signal"
 )
 
 // Consumer is the name of the durable consumers that all agents of a bus share: one on its
@@ -30,8 +29,13 @@ const (
 	DefaultTimeout     = time.Minute // of one attempt, for adapters without a limit of their own
 )
 
-// handBackAfter is how long a signal that is handed back waits for another agent.
-const handBackAfter = 200 * time.Millisecond
+// share is which part of MaxInFlight one target gets when Config.PerTarget does not say.
+const share = 8
+
+const (
+	handBackAfter = 200 * time.Millisecond // how long a signal that is handed back waits for another agent
+	farewell      = 2 * time.Second        // for what has to be told at the end
+)
 
 // Config is what an agent works with. Bus is required.
 type Config struct {
@@ -45,7 +49,8 @@ type Config struct {
 	MaxInFlight int              // signals taken and not settled, over all agents of the bus; default 1024
 	AckWait     time.Duration    // how long a silent agent keeps its signals from the others; default 10 s
 	MaxHops     int              // how often a signal may be caused by another before it is a loop; default 16
-	Hold        time.Duration    // longest retry wait in memory; longer ones are parked; default 1 s
+	PerTarget   int              // deliveries that this agent has under way to one target; default an eighth of MaxInFlight
+	Hold        time.Duration    // longest wait in memory, for a retry or for a busy target; longer ones are parked; default 1 s
 	Drain       time.Duration    // how long Run lets deliveries finish at the end; default 10 s
 	Log         *slog.Logger     // default slog.Default
 	Metrics     *observe.Metrics // may be nil
@@ -58,22 +63,25 @@ type Agent struct {
 	bus     *bus.Bus
 	log     *slog.Logger
 	pool    pool
+	swap    sync.Mutex // one Swap at a time
 	table   holder
 	flights flights
-	work    sync.WaitGroup // flights and parked deliveries under way
+	work    sync.WaitGroup // one for each flight
 }
 
 // New returns an agent that has started nothing. It routes nowhere until [Agent.Swap].
 func New(cfg Config) *Agent {
 	setDefault(&cfg.Registry, dispatch.Default)
 	setDefault(&cfg.MaxInFlight, DefaultMaxInFlight)
+	setDefault(&cfg.PerTarget, max(cfg.MaxInFlight/share, 1))
 	setDefault(&cfg.AckWait, DefaultAckWait)
 	setDefault(&cfg.MaxHops, DefaultMaxHops)
 	setDefault(&cfg.Hold, DefaultHold)
 	setDefault(&cfg.Drain, DefaultDrain)
 	setDefault(&cfg.Log, slog.Default())
+	setDefault(&cfg.Env.Bus, cfg.Bus.Name())
 	a := &Agent{cfg: cfg, bus: cfg.Bus, log: cfg.Log.With("bus", cfg.Bus.Name())}
-	a.pool.open = a.open
+	a.pool.open, a.pool.places = a.open, cfg.PerTarget
 	a.table.set(&table{routes: new(route.Table), pool: &a.pool})
 	return a
 }
@@ -85,6 +93,7 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
+// open opens the adapter of a target, for the pool.
 func (a *Agent) open(ctx context.Context, t dispatch.Target, carried bool) (dispatch.Adapter, error) {
 	env := a.cfg.Env
 	env.AllowSecrets = !carried
@@ -95,24 +104,42 @@ func (a *Agent) open(ctx context.Context, t dispatch.Target, carried bool) (disp
 // lets deliveries finish for Config.Drain, hands the rest back to the bus and returns nil.
 // Another error means that the bus can't be consumed. Run must be called once.
 func (a *Agent) Run(ctx context.Context) error {
-	work, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the drain
-	defer stop()
+	work, interrupt := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the drain
 	defer a.shut()
-	signals, err := a.bus.Consume(ctx, bus.ConsumeConfig{
-		Durable: Consumer, Start: bus.FromOrigin(), MaxAckPending: a.cfg.MaxInFlight, AckWait: a.cfg.AckWait, KeepAlive: true,
-	},
-		func(m *bus.Message) { a.work.Go(func() { a.settle(work, m) }) })
+	defer interrupt()
+	err := a.consume(ctx, work, interrupt)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// consume takes signals, and deliveries that come back, until ctx ends or one of the two
+// can't go on. It returns when all that was taken has an end.
+func (a *Agent) consume(ctx, work context.Context, interrupt func()) error {
+	last, err := a.bus.Last(ctx)
 	if err != nil {
 		return fmt.Errorf("consume bus %s: %w", a.bus.Name(), err)
 	}
-	later, err := a.bus.Consume(ctx, bus.ConsumeConfig{
-		Durable: Consumer, Later: delivery.KindRoute, MaxAckPending: a.cfg.MaxInFlight, AckWait: a.cfg.AckWait, KeepAlive: true,
-	}, func(m *bus.Message) { a.work.Go(func() { a.resume(work, m) }) })
+	cfg := bus.ConsumeConfig{
+		Durable: Consumer, Start: bus.FromOrigin(), MaxAckPending: a.cfg.MaxInFlight, AckWait: a.cfg.AckWait, KeepAlive: true,
+	}
+	signals, err := a.bus.Consume(ctx, cfg, func(m *bus.Message) {
+		// What is not newer than all that came before may have been settled: the engine
+		// forgets how far a consumer was when it crashes, and when the consumer is deleted.
+		again := m.Delivered > 1 || m.Sequence <= last
+		last = max(last, m.Sequence)
+		a.work.Go(func() { a.settle(work, m, again) })
+	})
 	if err != nil {
-		a.end(stop, signals)
+		return fmt.Errorf("consume bus %s: %w", a.bus.Name(), err)
+	}
+	cfg.Start, cfg.Later = nil, delivery.KindRoute
+	later, err := a.bus.Consume(ctx, cfg, func(m *bus.Message) { a.work.Go(func() { a.resume(work, m) }) })
+	if err != nil {
+		a.end(interrupt, signals)
 		return fmt.Errorf("consume parked deliveries of bus %s: %w", a.bus.Name(), err)
 	}
-
 	var keeper sync.WaitGroup
 	keeper.Go(func() { a.keep(work) }) // ends with work
 	select {
@@ -122,7 +149,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	case <-later.Done():
 		err = later.Err()
 	}
-	a.end(stop, signals, later)
+	a.end(interrupt, signals, later)
 	keeper.Wait()
 	return err
 }
@@ -137,6 +164,9 @@ func (a *Agent) end(interrupt func(), consumers ...*bus.Consumer) {
 		<-c.Done()
 	}
 	a.drain(interrupt)
+	if nc := a.bus.Conn(); nc.IsConnected() {
+		_ = nc.FlushTimeout(farewell) // or the last verdicts get lost with the connection, and the signals come again
+	}
 }
 
 // shut closes what is open for routes. No flight is under way.
@@ -150,67 +180,7 @@ func (a *Agent) shut() {
 func (a *Agent) drain(interrupt func()) {
 	done := make(chan struct{})
 	go func() { a.work.Wait(); close(done) }() // ends when the last flight does, waited for below
-	select {
-	case <-done:
-	case <-time.After(a.cfg.Drain):
-	}
+	waitFor(done, a.cfg.Drain)
 	interrupt()
 	<-done
-}
-
-// keep tells the journal how far signals are whose deliveries take long, until ctx ends. A
-// takeover runs only what has no verdict there.
-func (a *Agent) keep(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		for _, f := range a.flights.older(time.Second) {
-			if verdicts, dirty := f.snapshot(); dirty && len(verdicts) > 0 {
-				a.tell(ctx, f, verdicts)
-			}
-		}
-	}
-}
-
-// tell writes verdicts of a flight that goes on. A failure is told to the log alone: the
-// last word of the flight is insisted on.
-func (a *Agent) tell(ctx context.Context, f *flight, verdicts []delivery.Verdict) {
-	if a.cfg.Journal == nil {
-		return
-	}
-	if err := a.cfg.Journal.PutVerdicts(ctx, f.s, f.m.Sequence, verdicts); err != nil && ctx.Err() == nil {
-		a.log.WarnContext(ctx, "cannot journal a delivery in progress", "signal_id", f.s.ID, "error", err)
-	}
-}
-
-// record stores the verdicts of a signal; false means that ctx ended first.
-func (a *Agent) record(ctx context.Context, s *signal.Signal, sequence uint64, verdicts []delivery.Verdict) bool {
-	if a.cfg.Journal == nil || len(verdicts) == 0 {
-		return true
-	}
-	if ctx.Err() != nil { // stopped: one more try, so that others know what is done
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-	}
-	return a.insist(ctx, "journal verdicts", func() error {
-		return a.cfg.Journal.PutVerdicts(ctx, s, sequence, verdicts)
-	}) == nil
-}
-
-func (a *Agent) acknowledge(m *bus.Message) {
-	if err := m.Ack(); err != nil {
-		a.log.Warn("cannot acknowledge; the signal will come again", "sequence", m.Sequence, "error", err)
-	}
-}
-
-func (a *Agent) handBack(m *bus.Message) {
-	if err := m.NakWithDelay(handBackAfter); err != nil {
-		a.log.Warn("cannot hand back; the signal comes again after its ack wait", "sequence", m.Sequence, "error", err)
-	}
 }

@@ -8,23 +8,26 @@ import (
 
 	"github.com/signalmesh/signalmesh/pkg/bus"
 	"github.com/signalmesh/signalmesh/pkg/delivery"
-	"github.com/signalmesh/signalmesh/pkg/journal"
 	"github.com/signalmesh/signalmesh/pkg/signal"
 )
 
-// A flight is one signal between being taken off the bus and being settled.
+// A flight is one message between being taken off the bus and being settled: a signal with
+// all its deliveries, or a single delivery that comes back.
 type flight struct {
-	m     *bus.Message
-	s     *signal.Signal
-	since time.Time
+	m        *bus.Message
+	s        *signal.Signal
+	sequence uint64 // of the signal on the bus
+
+	runs []run // one per verdict; those with a verdict already are not run
 
 	mu       sync.Mutex
 	verdicts []delivery.Verdict // one per delivery, in table order; an empty status is under way
-	dirty    bool               // changed since the journal saw them
+	fresh    bool               // the journal has not seen them as they are
 }
 
 // settle takes one signal from the bus to its end: plan, deliver, record, acknowledge.
-func (a *Agent) settle(ctx context.Context, m *bus.Message) {
+// again says that somebody may have begun before.
+func (a *Agent) settle(ctx context.Context, m *bus.Message, again bool) {
 	a.cfg.Metrics.InFlight(a.bus.Name(), 1)
 	defer a.cfg.Metrics.InFlight(a.bus.Name(), -1)
 	if m.DecodeErr != nil {
@@ -39,15 +42,26 @@ func (a *Agent) settle(ctx context.Context, m *bus.Message) {
 		a.acknowledge(m)
 		return
 	}
-	f := &flight{m: m, s: m.Signal, since: time.Now(), verdicts: verdicts, dirty: true}
-	if m.Delivered > 1 && !a.takeOver(ctx, f) {
-		a.handBack(m)
-		return
+	f := newFlight(m, m.Signal, m.Sequence, verdicts)
+	for i, j := range jobs {
+		f.runs[i] = run{job: j, s: f.s, sequence: f.sequence}
 	}
-	a.flights.add(f)
-	a.deliverAll(ctx, f, jobs)
-	a.flights.remove(f)
-	a.finish(ctx, f)
+	if again {
+		earlier, err := a.recorded(ctx, f.s)
+		if err != nil {
+			a.handBack(m)
+			return
+		}
+		f.takeOver(earlier)
+	}
+	a.fly(ctx, f)
+	if a.finish(ctx, f) {
+		a.cfg.Metrics.Settled(a.bus.Name(), time.Since(m.Stored))
+	}
+}
+
+func newFlight(m *bus.Message, s *signal.Signal, sequence uint64, verdicts []delivery.Verdict) *flight {
+	return &flight{m: m, s: s, sequence: sequence, runs: make([]run, len(verdicts)), verdicts: verdicts, fresh: true}
 }
 
 // letGoCarried closes what was opened for this signal alone; the rest is the table's.
@@ -59,81 +73,125 @@ func (a *Agent) letGoCarried(jobs []job) {
 	}
 }
 
-// takeOver copies the verdicts that an earlier holder of the signal left in the journal, so
-// that nothing with a verdict runs twice. It reports false if the journal can't be read.
-func (a *Agent) takeOver(ctx context.Context, f *flight) bool {
-	if a.cfg.Journal == nil {
-		return true
-	}
-	earlier, err := a.cfg.Journal.Verdicts(ctx, f.s.ID, journal.FromSource(f.s.Source))
-	if err != nil {
-		a.log.WarnContext(ctx, "cannot read earlier verdicts", "signal_id", f.s.ID, "error", err)
-		return false
-	}
+// takeOver takes from the verdicts that an earlier holder of the signal left in the journal
+// what is settled, so that it does not run twice, and where the attempts of the rest ended.
+func (f *flight) takeOver(earlier []delivery.Verdict) {
 	for i := range f.verdicts {
 		v := &f.verdicts[i]
 		same := func(e delivery.Verdict) bool { return e.Route == v.Route && e.Target == v.Target }
-		if j := slices.IndexFunc(earlier, same); j >= 0 && v.Status == "" && settled(earlier[j]) {
+		j := slices.IndexFunc(earlier, same)
+		switch {
+		case j < 0 || v.Status != "":
+		case settled(earlier[j]):
 			*v = earlier[j]
+		default:
+			f.runs[i].goOn(earlier[j].Attempts)
 		}
 	}
-	return true
 }
 
 // settled reports whether nothing is left to do here for a delivery: it has ended, or it
 // waits in the stream and comes back from there.
 func settled(v delivery.Verdict) bool { return v.Status.Final() || v.Parked }
 
-// deliverAll runs the deliveries that have no verdict yet, side by side, and returns when
-// each has one or was stopped.
-func (a *Agent) deliverAll(ctx context.Context, f *flight, jobs []job) {
-	var wg sync.WaitGroup
-	last := -1
-	for i := range jobs {
-		if f.verdicts[i].Status != "" {
-			continue
+// A message that was taken off the bus that often, this time included, without being
+// settled may hold what ends the process.
+const (
+	suspectAfter = 3
+	crashLimit   = 16 // beyond it is certain
+)
+
+// suspicion is how long a delivery of a suspect runs before the next one begins. What ends
+// a process does it soon.
+const suspicion = time.Second
+
+// fly runs the deliveries that have no verdict yet, side by side, and returns when each has
+// one or was stopped.
+func (a *Agent) fly(ctx context.Context, f *flight) {
+	var todo []int
+	for i, v := range f.verdicts {
+		if v.Status == "" {
+			todo = append(todo, i)
 		}
-		if last >= 0 {
-			j := last
-			wg.Go(func() { a.deliver(ctx, f, j, jobs[j]) })
-		}
-		last = i
 	}
-	if last >= 0 { // the common lone delivery needs no goroutine
-		a.deliver(ctx, f, last, jobs[last])
+	if len(todo) == 0 {
+		return
+	}
+	a.flights.add(f)
+	defer a.flights.remove(f)
+	if f.m.Delivered >= suspectAfter {
+		a.flyCarefully(ctx, f, todo)
+		return
+	}
+	var wg sync.WaitGroup
+	for _, i := range todo[1:] {
+		wg.Go(func() { a.deliver(ctx, f, i) })
+	}
+	a.deliver(ctx, f, todo[0]) // the common lone delivery needs no goroutine
+	wg.Wait()
+}
+
+// flyCarefully starts one delivery after the other, and tells the journal in between, so
+// that the one that ends the process takes no other with it: those before it have their
+// verdict when the signal comes again, and in the end it is the first one without. Then it
+// is given up. Without a journal nobody knows which one it is, and all are.
+func (a *Agent) flyCarefully(ctx context.Context, f *flight, todo []int) {
+	if f.m.Delivered > crashLimit {
+		for n, i := range todo {
+			f.runs[i].fatal = n == 0 || a.cfg.Journal == nil
+		}
+	}
+	var wg sync.WaitGroup
+	for n, i := range todo {
+		done := make(chan struct{})
+		wg.Go(func() {
+			defer close(done)
+			a.deliver(ctx, f, i)
+		})
+		if n < len(todo)-1 {
+			waitFor(done, suspicion)
+			a.tell(ctx, f)
+		}
 	}
 	wg.Wait()
 }
 
-// deliver runs one delivery of the flight and notes its verdict.
-func (a *Agent) deliver(ctx context.Context, f *flight, i int, j job) {
-	r := run{job: j, s: f.s, sequence: f.m.Sequence, taken: f.m.Delivered}
-	v := a.run(ctx, r, func(v delivery.Verdict) { f.note(i, v) })
-	f.note(i, v)
+func waitFor(done <-chan struct{}, most time.Duration) {
+	over := time.NewTimer(most)
+	defer over.Stop()
+	select {
+	case <-done:
+	case <-over.C:
+	}
 }
 
-// finish stores the verdicts and acknowledges the signal, or hands it back if a delivery
-// was stopped.
-func (a *Agent) finish(ctx context.Context, f *flight) {
-	verdicts, _ := f.snapshot()
-	stopped := slices.ContainsFunc(verdicts, func(v delivery.Verdict) bool { return !settled(v) })
-	if !a.record(ctx, f.s, f.m.Sequence, verdicts) || stopped {
+// deliver runs one delivery of the flight and notes its verdict.
+func (a *Agent) deliver(ctx context.Context, f *flight, i int) {
+	note := func(v delivery.Verdict) { f.note(i, v) }
+	note(a.run(ctx, f.runs[i], note))
+}
+
+// finish stores the verdicts and acknowledges the message, or hands it back if a delivery
+// was stopped. It reports whether the message is settled.
+func (a *Agent) finish(ctx context.Context, f *flight) bool {
+	stopped := slices.ContainsFunc(f.verdicts, func(v delivery.Verdict) bool { return !settled(v) })
+	if !a.record(ctx, f) || stopped {
 		a.handBack(f.m)
-		return
+		return false
 	}
 	a.acknowledge(f.m)
-	a.cfg.Metrics.Settled(a.bus.Name(), time.Since(f.m.Stored))
+	return true
 }
 
 func (f *flight) note(i int, v delivery.Verdict) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.verdicts[i] = v
-	f.dirty = true
+	f.fresh = true
 }
 
 // snapshot returns the verdicts so far, and whether the journal has not seen them.
-func (f *flight) snapshot() (verdicts []delivery.Verdict, dirty bool) {
+func (f *flight) snapshot() (verdicts []delivery.Verdict, fresh bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	verdicts = make([]delivery.Verdict, 0, len(f.verdicts))
@@ -142,11 +200,11 @@ func (f *flight) snapshot() (verdicts []delivery.Verdict, dirty bool) {
 			verdicts = append(verdicts, v)
 		}
 	}
-	dirty, f.dirty = f.dirty, false
-	return verdicts, dirty
+	fresh, f.fresh = f.fresh, false
+	return verdicts, fresh
 }
 
-// flights are the signals in flight, for the keeper that extends them.
+// flights are the messages in flight, for the keeper.
 type flights struct {
 	mu  sync.Mutex
 	all map[*flight]struct{}
@@ -167,15 +225,12 @@ func (fs *flights) remove(f *flight) {
 	delete(fs.all, f)
 }
 
-// older returns the flights that have been going on for at least d.
-func (fs *flights) older(d time.Duration) []*flight {
+func (fs *flights) list() []*flight {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	var old []*flight
+	all := make([]*flight, 0, len(fs.all))
 	for f := range fs.all {
-		if time.Since(f.since) >= d {
-			old = append(old, f)
-		}
+		all = append(all, f)
 	}
-	return old
+	return all
 }

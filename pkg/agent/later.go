@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/signalmesh/signalmesh/pkg/bus"
 	"github.com/signalmesh/signalmesh/pkg/delivery"
+	"github.com/signalmesh/signalmesh/pkg/dispatch"
 	"github.com/signalmesh/signalmesh/pkg/fault"
 	"github.com/signalmesh/signalmesh/pkg/signal"
 )
@@ -14,35 +16,34 @@ import (
 // resume runs one delivery that comes back from the LATER stream: a parked retry that is
 // due, or a dead letter that is redriven. Exactly that delivery runs, no other route.
 func (a *Agent) resume(ctx context.Context, m *bus.Message) {
+	a.cfg.Metrics.InFlight(a.bus.Name(), 1)
+	defer a.cfg.Metrics.InFlight(a.bus.Name(), -1)
 	var req delivery.Request
 	s, err := a.request(ctx, m, &req)
-	switch {
-	case fault.Is(err, fault.Unavailable):
+	if err != nil {
+		a.refused(ctx, m, req, err)
+		return
+	}
+	earlier, err := a.recorded(ctx, s)
+	if err != nil {
 		a.handBack(m)
 		return
-	case err != nil:
-		a.log.ErrorContext(ctx, "a parked delivery can't be read", "sequence", m.Sequence, "error", err)
-		a.quarantineRequest(ctx, m, err)
+	}
+	if overtaken(req, earlier, m.Delivered > 1) {
+		a.acknowledge(m)
 		return
 	}
 	t := a.table.acquire()
 	defer a.table.release(t)
 	j := t.job(ctx, a, s, req)
 	defer a.letGoCarried([]job{j})
-	r := run{
-		job: j, s: s, sequence: req.Sequence, taken: m.Delivered,
+	f := newFlight(m, s, req.Sequence, make([]delivery.Verdict, 1))
+	f.runs[0] = run{
+		job: j, s: s, sequence: req.Sequence, back: true, asked: req.At,
 		first: req.First, attempts: req.Attempts, letter: req.Letter,
 	}
-	f := &flight{m: m, s: s, since: m.Stored, verdicts: make([]delivery.Verdict, 1)}
-	a.flights.add(f)
-	v := a.run(ctx, r, func(v delivery.Verdict) { f.note(0, v) })
-	f.note(0, v)
-	a.flights.remove(f)
-	if !a.record(ctx, s, req.Sequence, []delivery.Verdict{v}) || !settled(v) {
-		a.handBack(m)
-		return
-	}
-	a.acknowledge(m)
+	a.fly(ctx, f)
+	a.finish(ctx, f)
 }
 
 // request reads a message of the LATER stream. A request without its signal, which was too
@@ -54,16 +55,45 @@ func (a *Agent) request(ctx context.Context, m *bus.Message, req *delivery.Reque
 	if len(req.Signal) > 0 || req.Sequence == 0 {
 		return req.Decode()
 	}
-	e, err := a.bus.Get(ctx, req.Sequence)
-	if err != nil {
-		return nil, fmt.Errorf("signal at %d: %w", req.Sequence, err)
-	}
-	return e.Signal, nil
+	var e bus.Entry
+	err := a.insist(ctx, "read the signal of a parked delivery", func() (err error) {
+		e, err = a.bus.Get(ctx, req.Sequence)
+		return hopelessIf(err, fault.Invalid, fault.NotFound, fault.Internal)
+	})
+	return e.Signal, err
 }
 
-// quarantineRequest keeps a request that can't be read, or whose signal is gone, as a dead
-// letter.
-func (a *Agent) quarantineRequest(ctx context.Context, m *bus.Message, err error) {
-	m.DecodeErr = err
-	a.quarantine(ctx, m)
+// refused keeps a request that can't be read, or whose signal is gone, as a dead letter.
+func (a *Agent) refused(ctx context.Context, m *bus.Message, req delivery.Request, err error) {
+	if ctx.Err() != nil {
+		a.handBack(m)
+		return
+	}
+	res := delivery.Result{Reason: delivery.ReasonPermanent, Attempts: req.Attempts, Err: fmt.Errorf("read a parked delivery: %w", err)}
+	l := req.Died(res)
+	if l.Kind != delivery.KindRoute || l.Name == "" { // not even that can be read
+		res.Reason = delivery.ReasonUndecodable
+		l = delivery.Letter{
+			ID:   dispatch.Key(a.bus.Name(), "later", fmt.Sprint(m.Sequence)),
+			Kind: delivery.KindSignal, Name: "undecodable", Header: m.Header, Raw: m.Body,
+		}.Died(res)
+	}
+	a.discard(ctx, m, l, res.Err)
+}
+
+// overtaken reports whether what the request asks for is done already: by someone who could
+// not say so to the stream, or who had taken the signal itself over. again says that the
+// request was taken off the stream before. The verdict on a dead letter that is redriven may
+// be the one that it began with.
+func overtaken(req delivery.Request, verdicts []delivery.Verdict, again bool) bool {
+	i := slices.IndexFunc(verdicts, func(v delivery.Verdict) bool { return v.Route == req.Name && v.Target == req.Target })
+	if i < 0 {
+		return false
+	}
+	v := verdicts[i]
+	if req.Letter != nil {
+		return again && v.Status == delivery.Delivered
+	}
+	n := len(v.Attempts)
+	return v.Status == delivery.Delivered || settled(v) && n > 0 && v.Attempts[n-1].Number >= max(req.First, 1)
 }
