@@ -22,7 +22,7 @@ func arrange(app *cli.App, args []string) []string {
 		case arg == "--":
 			rest = append(rest, args[i+1:]...)
 			i = len(args)
-		case len(arg) > 1 && arg[0] == '-':
+		case isFlag(known, arg):
 			flags = append(flags, arg)
 			if takesValue(known, arg) && i+1 < len(args) {
 				i++
@@ -43,6 +43,16 @@ func arrange(app *cli.App, args []string) []string {
 	return slices.Concat(command, flags, rest)
 }
 
+// isFlag reports whether the argument is meant as a flag. Ids of dead letters may begin with
+// a dash, so "-" and more than one letter is a flag only if there is one of that name.
+func isFlag(known []cli.Flag, arg string) bool {
+	if len(arg) < 2 || arg[0] != '-' {
+		return false
+	}
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	return arg[1] == '-' || len(name) == 1 || name == "help" || name == "version" || lookup(known, name) != nil
+}
+
 func find(verbs []*cli.Command, name string) *cli.Command {
 	for _, v := range verbs {
 		if v.HasName(name) {
@@ -55,13 +65,16 @@ func find(verbs []*cli.Command, name string) *cli.Command {
 // takesValue reports whether the flag is followed by its value as an argument of its own.
 func takesValue(known []cli.Flag, arg string) bool {
 	name := strings.TrimLeft(arg, "-")
-	if strings.Contains(name, "=") {
-		return false
-	}
+	f := lookup(known, name)
+	return f != nil && f.TakesValue()
+}
+
+// lookup finds a flag by one of its names.
+func lookup(known []cli.Flag, name string) cli.DocGenerationFlag {
 	for _, f := range known {
 		if d, ok := f.(cli.DocGenerationFlag); ok && slices.Contains(f.Names(), name) {
-			return d.TakesValue()
+			return d
 		}
 	}
-	return false
+	return nil
 }

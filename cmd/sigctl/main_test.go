@@ -7,13 +7,18 @@ import (
 	"log/slog"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/signalmesh/signalmesh/pkg/bus"
 	"github.com/signalmesh/signalmesh/pkg/config"
 	"github.com/signalmesh/signalmesh/pkg/node"
+	"github.com/signalmesh/signalmesh/pkg/signal"
 )
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"sigctl": main}) }
@@ -25,7 +30,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		Setup:               startNode,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "subscribe": subscribe},
 	})
 }
 
@@ -77,11 +82,85 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// subscribe NAME PATTERN makes a durable subscription that lasts until the script ends.
+func subscribe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: subscribe NAME PATTERN")
+	}
+	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
+	ts.Check(err)
+	ts.Defer(nc.Close)
+	b, err := bus.Open(context.Background(), nc)
+	ts.Check(err)
+	ts.Defer(b.Close)
+	_, err = b.Subscribe(context.Background(), args[1], func(context.Context, *signal.Signal) error { return nil }, bus.Durable(args[0]))
+	ts.Check(err)
+}
+
 // Every script of the folder is run; a folder that lost them must not pass.
 func TestThereAreScripts(t *testing.T) {
 	t.Parallel()
 	found, err := filepath.Glob(filepath.Join("testdata", "script", "*.txtar"))
 	if err != nil || len(found) < 12 {
 		t.Errorf("%d scripts, %v, want one for each verb", len(found), err)
+	}
+}
+
+func TestArrange(t *testing.T) {
+	t.Parallel()
+	app := new(program).app()
+	for _, tt := range []struct{ in, want string }{
+		{"", ""},
+		{"pub a.b", "pub -- a.b"},
+		{"pub a.b --data x -e k=v --count=3", "pub --data x -e k=v --count=3 -- a.b"},
+		{"--server u -o json routes ls", "routes ls --server u -o json"},
+		{"routes -b x apply -f f --prune", "routes apply -b x -f f --prune"},
+		{"dlq show -Ab3_x", "dlq show -- -Ab3_x"},
+		{"dlq show -- --Ab3_x", "dlq show -- --Ab3_x"},
+		{"pub a.b --data -", "pub --data - -- a.b"},
+		{"get pub", "get -- pub"},
+		{"trace x --backward y", "trace --backward -- x y"},
+		{"get x --frobnicate", "get --frobnicate -- x"},
+		{"-h", "-h"},
+		{"routes -help", "routes -help"},
+	} {
+		in := append([]string{"sigctl"}, strings.Fields(tt.in)...)
+		want := append([]string{"sigctl"}, strings.Fields(tt.want)...)
+		if got := arrange(app, in); !slices.Equal(got, want) {
+			t.Errorf("arrange(%q) = %q, want %q", tt.in, got, want)
+		}
+	}
+}
+
+func TestMoment(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	for text, want := range map[string]string{
+		"90m": "2026-03-10T10:30:00Z", "2d": "2026-03-08T12:00:00Z", "1d12h": "2026-03-09T00:00:00Z",
+		"2026-01-31T08:00:00Z": "2026-01-31T08:00:00Z",
+	} {
+		if got, err := moment(text, now); err != nil || got.Format(time.RFC3339) != want {
+			t.Errorf("moment(%s) = %s, %v, want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", "x", "-1h", "-2d", "1h2d", "yesterday"} {
+		if got, err := moment(text, now); err == nil {
+			t.Errorf("moment(%q) = %s, want an error", text, got)
+		}
+	}
+}
+
+// Whatever is in a signal, nothing of it can reach the terminal.
+func TestNothingReachesTheTerminal(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"\x1b[31m", "a\nb", "\u202eabc", "\x9b", "\xff"} {
+		for _, r := range clean(text) {
+			if r < ' ' || r == 0x7f || r == 0x9b || r == 0x202e {
+				t.Errorf("clean(%q) = %q", text, clean(text))
+			}
+		}
+	}
+	if got := clean(`plain "text" täglich`); got != `plain "text" täglich` {
+		t.Errorf("clean changes plain text to %s", got)
 	}
 }

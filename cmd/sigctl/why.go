@@ -93,7 +93,7 @@ func (s *session) explainRoute(b *bytes.Buffer, r agent.RouteReport) {
 		fmt.Fprintf(b, "  on %s", r.On)
 	}
 	fmt.Fprintf(b, "  %s", s.out.status(r.Status))
-	if r.Reason != "" {
+	if r.Reason != "" && len(r.Deliveries) == 0 {
 		fmt.Fprintf(b, ": %s", clean(r.Reason))
 	}
 	if r.Now {
