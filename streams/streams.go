@@ -23,6 +23,7 @@ const (
 	Signals     = "signals.yaml"     // per bus: the log of signals
 	DeadLetters = "deadletters.yaml" // per bus: deliveries that ended without success
 	Later       = "later.yaml"       // per bus: deliveries to be run later
+	Snapshots   = "snapshots.yaml"   // per bus: copies of its history, kept until deleted
 	Journal     = "journal.yaml"     // per bus: who caused what
 	Routes      = "routes.yaml"      // per mesh: the routes
 	Nodes       = "nodes.yaml"       // per mesh: who is alive

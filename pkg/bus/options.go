@@ -241,10 +241,13 @@ func newSubscribeConfig(opts []SubscribeOption) (subscribeConfig, error) {
 type replayConfig struct {
 	start       start
 	until       time.Time
+	last        uint64 // 0: no bound
 	limit       int
 	follow      bool
+	subject     string
 	correlation string
 	filters     []func(*signal.Signal) bool
+	where       []string // what filters say in words
 }
 
 type replayOption func(*replayConfig)
@@ -254,12 +257,22 @@ func (o replayOption) replay(c *replayConfig) { o(c) }
 // Until ends before the first signal that was stored after t.
 func Until(t time.Time) ReplayOption { return replayOption(func(c *replayConfig) { c.until = t }) }
 
+// UntilSequence ends with the signal at this position, or the last one before it.
+func UntilSequence(n uint64) ReplayOption {
+	return replayOption(func(c *replayConfig) { c.last = max(n, 1) })
+}
+
 // Limit ends after n signals. 0 means no limit.
 func Limit(n int) ReplayOption { return replayOption(func(c *replayConfig) { c.limit = n }) }
 
 // Follow goes on with new signals as they are stored, instead of ending with the last one
 // that was there when the replay began.
 func Follow() ReplayOption { return replayOption(func(c *replayConfig) { c.follow = true }) }
+
+// About keeps the signals with exactly this subject attribute.
+func About(subject string) ReplayOption {
+	return replayOption(func(c *replayConfig) { c.subject = subject })
+}
 
 // Correlated keeps the signals of one conversation: those with this correlation id, and the
 // one with this id that began it.
@@ -270,4 +283,12 @@ func Correlated(id string) ReplayOption {
 // WithFilter keeps the signals for which the function says true.
 func WithFilter(f func(*signal.Signal) bool) ReplayOption {
 	return replayOption(func(c *replayConfig) { c.filters = append(c.filters, f) })
+}
+
+// Where is [WithFilter] for a function that has a text, such as the source of an
+// expression. The description of a snapshot shows the text.
+func Where(text string, f func(*signal.Signal) bool) ReplayOption {
+	return replayOption(func(c *replayConfig) {
+		c.filters, c.where = append(c.filters, f), append(c.where, text)
+	})
 }

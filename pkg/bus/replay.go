@@ -55,42 +55,72 @@ func (b *Bus) Entries(ctx context.Context, on string, opts ...ReplayOption) iter
 
 // entries returns nil when yield wants no more, too.
 func (b *Bus) entries(ctx context.Context, on string, opts []ReplayOption, yield func(Entry, error) bool) error {
-	p, err := pattern.Parse(on)
+	p, cfg, err := replaying(on, opts)
 	if err != nil {
 		return err
 	}
+	return b.walk(ctx, p, cfg, func(m *pull.Msg, s *signal.Signal) bool {
+		return yield(Entry{s, m.Sequence, m.Stored}, nil)
+	})
+}
+
+// replaying reads what a replay was called with.
+func replaying(on string, opts []ReplayOption) (pattern.Pattern, replayConfig, error) {
 	cfg := replayConfig{start: start(FromOrigin().(startOption))}
 	for _, o := range opts {
 		o.replay(&cfg)
 	}
-	if cfg.limit < 0 {
-		return fault.Newf(fault.Invalid, "limit %d is negative", cfg.limit)
+	p, err := pattern.Parse(on)
+	if err == nil && cfg.limit < 0 {
+		err = fault.Newf(fault.Invalid, "limit %d is negative", cfg.limit)
 	}
+	return p, cfg, err
+}
+
+// walk hands over the signals of a replay, each with the message it came in.
+func (b *Bus) walk(ctx context.Context, p pattern.Pattern, cfg replayConfig, yield func(*pull.Msg, *signal.Signal) bool) error {
 	sc := scan{
 		stream: b.space.Stream(b.name), filters: b.patternFilters([]pattern.Pattern{p}),
 		start: cfg.start, follow: cfg.follow,
+	}
+	if cfg.last > 0 && !cfg.follow {
+		last, err := b.Last(ctx)
+		if err != nil {
+			return err
+		}
+		sc.until = min(cfg.last, last)
 	}
 	n := 0
 	for m, err := range b.scan(ctx, sc) {
 		if err != nil {
 			return err
 		}
-		if !cfg.until.IsZero() && m.Stored.After(cfg.until) {
+		if cfg.past(m.Sequence, m.Stored) {
 			return nil
 		}
 		s, err := codec.FromNATS(m.Header, m.Data)
-		if err != nil || !p.Match(s.Type) || !cfg.keeps(s) {
-			continue
+		if err == nil && p.Match(s.Type) && cfg.keeps(s) {
+			if n++; !yield(m, s) || n == cfg.limit {
+				return nil
+			}
 		}
-		if n++; !yield(Entry{s, m.Sequence, m.Stored}, nil) || n == cfg.limit {
+		if m.Sequence == cfg.last {
 			return nil
 		}
 	}
 	return nil
 }
 
+// past reports whether a replay ends before this position.
+func (c *replayConfig) past(sequence uint64, stored time.Time) bool {
+	return c.last > 0 && sequence > c.last || !c.until.IsZero() && stored.After(c.until)
+}
+
 // keeps runs the filters of a replay.
 func (c *replayConfig) keeps(s *signal.Signal) bool {
+	if c.subject != "" && s.Subject != c.subject {
+		return false
+	}
 	if id := c.correlation; id != "" && s.Correlation() != id && s.ID != id {
 		return false
 	}

@@ -98,6 +98,8 @@ func TestLoadOwnDefinitions(t *testing.T) {
 				want[sp.DeadStream(bus)] = []string{sp.AllDead(bus)}
 				later := strings.TrimSuffix(sp.AllLater(bus), ">")
 				want[sp.LaterStream(bus)] = []string{later + "at.>", later + "run.>"}
+				snap := sp.Prefix() + "-snap." + bus
+				want[sp.SnapshotStream(bus)] = []string{snap + ".info.*", snap + ".data.*"}
 				want[sp.JournalStream(bus)] = []string{"$KV." + sp.JournalBucket(bus) + ".>"}
 			}
 			if d := cmp.Diff(want, got); d != "" {
@@ -173,7 +175,7 @@ func TestNoChangesAfterEnsure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !p.Empty() || p.String() != "No changes: 10 as defined.\n" {
+	if !p.Empty() || p.String() != "No changes: 12 as defined.\n" {
 		t.Errorf("plan after Ensure:\n%s", p)
 	}
 

@@ -13,11 +13,11 @@ const maxName = 64
 
 // reserved are endings of a bus name that would give its stream the name of another bus's
 // companion.
-var reserved = []string{"_DLQ", "_LATER", "_JOURNAL"}
+var reserved = []string{"_DLQ", "_LATER", "_SNAPSHOTS", "_JOURNAL"}
 
 // CheckName reports what is wrong with the name of a bus, route, subscription, node or
 // source; kind says which and stands in the error. A name has 1 to 64 letters, digits, "_"
-// and "-"; that of a bus does not end in _DLQ, _LATER or _JOURNAL.
+// and "-"; that of a bus does not end in _DLQ, _LATER, _SNAPSHOTS or _JOURNAL.
 func CheckName(kind, name string) error {
 	switch {
 	case name == "":
@@ -55,6 +55,9 @@ func (sp Space) DeadStream(bus string) string { return sp.Stream(bus) + "_DLQ" }
 
 // LaterStream is the stream of the deliveries of the bus that are to be run later.
 func (sp Space) LaterStream(bus string) string { return sp.Stream(bus) + "_LATER" }
+
+// SnapshotStream is the stream of the bus's snapshots.
+func (sp Space) SnapshotStream(bus string) string { return sp.Stream(bus) + "_SNAPSHOTS" }
 
 // JournalBucket is the KV bucket of the bus's journal.
 func (sp Space) JournalBucket(bus string) string { return sp.Stream(bus) + "_JOURNAL" }
@@ -101,6 +104,23 @@ func (sp Space) Scheduled(bus, key string) string {
 
 // AllLater is the filter of every delivery of the bus that is to be run later.
 func (sp Space) AllLater(bus string) string { return sp.Prefix() + "-later." + bus + ".>" }
+
+// Snapshot is the subject of what describes one snapshot of the bus; a name that is not made
+// of name characters goes in as its [Key].
+func (sp Space) Snapshot(bus, name string) string {
+	return sp.Prefix() + "-snap." + bus + ".info." + token(name)
+}
+
+// AllSnapshots is the filter of what describes the snapshots of the bus.
+func (sp Space) AllSnapshots(bus string) string { return sp.Prefix() + "-snap." + bus + ".info.*" }
+
+// SnapshotData is the subject of the content of one snapshot, which goes by an id of its own.
+func (sp Space) SnapshotData(bus, id string) string {
+	return sp.Prefix() + "-snap." + bus + ".data." + token(id)
+}
+
+// AllSnapshotData is the filter of the content of all snapshots of the bus.
+func (sp Space) AllSnapshotData(bus string) string { return sp.Prefix() + "-snap." + bus + ".data.*" }
 
 // Named is the subject on which the named target takes requests.
 func (sp Space) Named(name string) string { return sp.Prefix() + "-named." + token(name) }

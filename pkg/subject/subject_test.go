@@ -195,7 +195,7 @@ func TestCheckName(t *testing.T) {
 			t.Errorf("CheckName(bus, %q) = %v, want no error", name, err)
 		}
 	}
-	for _, name := range []string{"", "a.b", "a b", "a*", ">", "a/b", "ä", "a\x00", strings.Repeat("x", 65), "x_DLQ", "x_LATER", "x_JOURNAL"} {
+	for _, name := range []string{"", "a.b", "a b", "a*", ">", "a/b", "ä", "a\x00", strings.Repeat("x", 65), "x_DLQ", "x_LATER", "x_SNAPSHOTS", "x_JOURNAL"} {
 		if err := subject.CheckName("bus", name); !fault.Is(err, fault.Invalid) || !strings.HasPrefix(err.Error(), "bus name ") {
 			t.Errorf("CheckName(bus, %q) = %v, want an error with the code invalid that names the bus", name, err)
 		}
@@ -223,6 +223,9 @@ func TestNames(t *testing.T) {
 		{sig.NodesBucket(), "SIGMESH_NODES"},
 		{sig.DeadLetter("shop", "route", "big-orders"), "sig-dlq.shop.route.big-orders"},
 		{sig.AllDead("shop"), "sig-dlq.shop.>"},
+		{sig.SnapshotStream("shop"), "SIG_shop_SNAPSHOTS"},
+		{sig.Snapshot("shop", "monday"), "sig-snap.shop.info.monday"},
+		{sig.SnapshotData("shop", "01"), "sig-snap.shop.data.01"},
 		{sig.Later("shop", "subscription", "billing"), "sig-later.shop.run.subscription.billing"},
 		{sig.Scheduled("shop", "k1"), "sig-later.shop.at.k1"},
 		{sig.AllLater("shop"), "sig-later.shop.>"},
@@ -246,7 +249,7 @@ func TestNames(t *testing.T) {
 func TestBusOf(t *testing.T) {
 	t.Parallel()
 	for stream, want := range map[string]string{
-		"SIG_shop": "shop", "SIG_a_b": "a_b", "SIG_shop_DLQ": "", "SIG_shop_LATER": "", "KV_SIG_shop_JOURNAL": "",
+		"SIG_shop": "shop", "SIG_a_b": "a_b", "SIG_shop_DLQ": "", "SIG_shop_LATER": "", "SIG_shop_SNAPSHOTS": "", "KV_SIG_shop_JOURNAL": "",
 		"KV_SIGMESH_ROUTES": "", "SIG_": "", "OTHER": "", "sig_shop": "",
 	} {
 		if bus, ok := (subject.Space{}).BusOf(stream); bus != want || ok != (want != "") {
