@@ -132,6 +132,12 @@ func publishError(err error) error {
 	return fault.Wrap(fault.Unavailable, err)
 }
 
+// hopeless reports whether err is about this one message, which can never be sent. A batch
+// that holds it can't be stored either; the messages beside it can.
+func hopeless(err error) bool {
+	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject)
+}
+
 // unknown codes the reason why no answer came.
 func unknown(err error) error { return fault.Wrap(fault.Unavailable, err) }
 

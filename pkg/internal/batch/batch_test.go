@@ -147,6 +147,31 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A message that can't be sent does not take those beside it along.
+func TestOversizeFailsAlone(t *testing.T) {
+	t.Parallel()
+	for _, d := range []embed.Durability{embed.Sync, embed.Fast} {
+		t.Run(string(d), func(t *testing.T) {
+			t.Parallel()
+			nc, stream := setup(t, d)
+			p := publisher(t, nc)
+			const rounds, n = 5, 200
+			for range rounds {
+				msgs := messages(n, "x")
+				msgs[n/2].Data = make([]byte, nc.MaxPayload()+1)
+				for i, r := range p.Publish(t.Context(), msgs) {
+					if i == n/2 && !fault.Is(r.Err, fault.TooLarge) || i != n/2 && r.Err != nil {
+						t.Fatalf("message %d: %v", i, r.Err)
+					}
+				}
+			}
+			if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != rounds*(n-1) {
+				t.Errorf("stream holds %d messages (%v), want %d", info.State.Msgs, err, rounds*(n-1))
+			}
+		})
+	}
+}
+
 func TestConflictFailsTheBatch(t *testing.T) {
 	t.Parallel()
 	nc, stream := setup(t, embed.Sync)

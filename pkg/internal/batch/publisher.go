@@ -100,7 +100,7 @@ func (p *Publisher) cheapest(ctx context.Context, msgs []*nats.Msg) []Result {
 		return p.pipeline(ctx, msgs)
 	}
 	results := p.batch(ctx, msgs)
-	if err := results[0].Err; batchOnly(err) {
+	if err := results[0].Err; batchOnly(err) || hopeless(err) {
 		p.atomic = !errors.Is(err, errDisabled)
 		return p.pipeline(ctx, msgs)
 	}
@@ -113,7 +113,9 @@ func (p *Publisher) pipeline(ctx context.Context, msgs []*nats.Msg) []Result {
 	for i, m := range msgs {
 		clearBatch(m)
 		m.Reply = g.replies[i]
-		if err := p.nc.PublishMsg(m); err != nil {
+		if err := p.nc.PublishMsg(m); hopeless(err) {
+			p.fail(g, i, publishError(err))
+		} else if err != nil {
 			p.failFrom(g, i, publishError(err))
 			break
 		}
@@ -264,6 +266,13 @@ func (p *Publisher) failFrom(g *group, i int, err error) {
 	for ; i < len(g.results); i++ {
 		g.settle(i, Result{Err: err})
 	}
+}
+
+// fail settles one message that was not sent.
+func (p *Publisher) fail(g *group, i int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g.settle(i, Result{Err: err})
 }
 
 func (p *Publisher) failAll(g *group, err error) { p.failFrom(g, 0, err) }
