@@ -19,6 +19,8 @@ import (
 const (
 	maxAttempts = 50  // of one delivery: the first, and the latest
 	maxVerdicts = 500 // of one signal: the latest
+
+	maxDocument = 1 << 20 // bytes, of all verdicts of one signal; less where messages must be smaller
 )
 
 // verdictDocument is the value of a verdict key: what became of one signal.
@@ -27,18 +29,22 @@ type verdictDocument struct {
 	ID       string             `json:"id"`
 	Source   string             `json:"source"`
 	Verdicts []delivery.Verdict `json:"verdicts"`
+
+	limit int // bytes
 }
 
 // PutVerdicts stores what became of the signal, which lies at the given position of the bus,
 // and returns when it is stored. Verdicts of the same route and target replace each other,
 // the later one wins and all attempts are kept, so it does not matter how often or by whom
-// this is called. What is put at the same time is stored together.
+// this is called. What is put at the same time is stored together. Of a signal with so many
+// deliveries and attempts that they don't fit into one message, the answers of receivers are
+// left out, then all attempts but the last of each delivery, then the oldest verdicts.
 func (j *Journal) PutVerdicts(ctx context.Context, s *signal.Signal, sequence uint64, verdicts []delivery.Verdict) error {
 	if len(verdicts) == 0 {
 		return nil
 	}
-	mine := verdictDocument{Sequence: sequence, ID: s.ID, Source: s.Source, Verdicts: verdicts}
-	fresh, err := json.Marshal(mine)
+	mine := verdictDocument{Sequence: sequence, ID: s.ID, Source: s.Source, Verdicts: verdicts, limit: j.largest()}
+	fresh, err := mine.encode()
 	if err != nil {
 		return fmt.Errorf("put verdicts on %q: %w", s.ID, err)
 	}
@@ -52,6 +58,47 @@ func (j *Journal) PutVerdicts(ctx context.Context, s *signal.Signal, sequence ui
 	return nil
 }
 
+// largest is how large a document may be, with room for the headers around it.
+func (j *Journal) largest() int {
+	if most := j.js.Conn().MaxPayload(); most > 0 {
+		return min(maxDocument, int(most)-4<<10)
+	}
+	return maxDocument
+}
+
+// encode writes the document within its limit. The verdicts are not changed.
+func (d verdictDocument) encode() ([]byte, error) {
+	less := []func(delivery.Verdict) delivery.Verdict{withoutResponses, withLastAttempt}
+	for {
+		doc, err := json.Marshal(d)
+		switch {
+		case err != nil || len(doc) <= d.limit || len(less) == 0 && len(d.Verdicts) == 1:
+			return doc, err
+		case len(less) == 0:
+			d.Verdicts = d.Verdicts[(len(d.Verdicts)+1)/2:]
+			continue
+		}
+		d.Verdicts = slices.Clone(d.Verdicts)
+		for i, v := range d.Verdicts {
+			d.Verdicts[i] = less[0](v)
+		}
+		less = less[1:]
+	}
+}
+
+func withoutResponses(v delivery.Verdict) delivery.Verdict {
+	v.Attempts = slices.Clone(v.Attempts)
+	for i := range v.Attempts {
+		v.Attempts[i].Response = ""
+	}
+	return v
+}
+
+func withLastAttempt(v delivery.Verdict) delivery.Verdict {
+	v.Attempts = v.Attempts[max(len(v.Attempts)-1, 0):]
+	return v
+}
+
 // over merges the document, fresh when encoded, into what is stored. What is stored and
 // cannot be read is replaced.
 func (d verdictDocument) over(old, fresh []byte) []byte {
@@ -61,7 +108,7 @@ func (d verdictDocument) over(old, fresh []byte) []byte {
 	}
 	d.Verdicts = mergeVerdicts(stored.Verdicts, d.Verdicts)
 	d.Sequence = max(d.Sequence, stored.Sequence)
-	merged, err := json.Marshal(d)
+	merged, err := d.encode()
 	if err != nil { // both were JSON a moment ago
 		return fresh
 	}

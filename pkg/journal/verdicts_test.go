@@ -131,3 +131,50 @@ func TestVerdictsAreBounded(t *testing.T) {
 		t.Errorf("%d attempts are kept, %d to %d", n, got[0].Attempts[0].Number, got[0].Attempts[n-1].Number)
 	}
 }
+
+// More than fits into one message loses what is least telling, and never fails.
+func TestVerdictsFitIntoAMessage(t *testing.T) {
+	t.Parallel()
+	j, nc := setup(t)
+	text := strings.Repeat("x", delivery.MaxExcerpt)
+	for _, tc := range []struct {
+		name                            string
+		routes, attempts                int
+		wantAll, wantErrors, wantAnswer bool
+	}{
+		{"little", 10, 5, true, true, true},
+		{"answers", 30, 5, true, true, false},
+		{"errors", 60, 20, true, true, false},
+		{"verdicts", 1000, 2, false, true, false},
+	} {
+		s := newSignal(t, tc.name)
+		var verdicts []delivery.Verdict
+		for r := range tc.routes {
+			v := delivery.Verdict{Route: fmt.Sprint("r", r), Status: delivery.Dead, At: noon}
+			for n := range tc.attempts {
+				a := attempt(n+1, fault.Unavailable)
+				a.Error, a.Response = text, text
+				v.Attempts = append(v.Attempts, a)
+			}
+			verdicts = append(verdicts, v)
+		}
+		if err := j.PutVerdicts(t.Context(), s, 1, verdicts); err != nil {
+			t.Fatalf("%s: %v", tc.name, err)
+		}
+		if verdicts[0].Attempts[0].Response != text {
+			t.Errorf("%s: the caller's verdicts were changed", tc.name)
+		}
+		got, err := j.Verdicts(t.Context(), tc.name)
+		if err != nil || len(got) == 0 || (len(got) == tc.routes) != tc.wantAll {
+			t.Fatalf("%s: %d verdicts of %d, %v (a message holds %d)", tc.name, len(got), tc.routes, err, nc.MaxPayload())
+		}
+		last := got[len(got)-1]
+		if last.Route != verdicts[tc.routes-1].Route || len(last.Attempts) == 0 {
+			t.Fatalf("%s: the last verdict is %s with %d attempts", tc.name, last.Route, len(last.Attempts))
+		}
+		a := last.Attempts[len(last.Attempts)-1]
+		if a.Number != tc.attempts || (a.Error == text) != tc.wantErrors || (a.Response == text) != tc.wantAnswer {
+			t.Errorf("%s: the last attempt is %d with %d bytes of error and %d of answer", tc.name, a.Number, len(a.Error), len(a.Response))
+		}
+	}
+}
