@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -18,20 +19,12 @@ import (
 // connect starts the embedded server, or joins the one in the configuration.
 func (n *Node) connect(ctx context.Context, undo *stack) error {
 	if n.cfg.NATS.URL != "" {
-		return n.dial(undo)
+		return n.dial(ctx, undo)
 	}
 	if err := n.embed(ctx, undo); err != nil {
 		return err
 	}
-	opts := n.connection()
-	if !n.cfg.NATS.Token.IsZero() {
-		token, err := n.cfg.NATS.Token.Resolve()
-		if err != nil {
-			return err
-		}
-		opts = append(opts, nats.Token(token))
-	}
-	conn, err := n.server.Connect(opts...)
+	conn, err := n.server.Connect(n.connection()...)
 	if err != nil {
 		return fmt.Errorf("connect to the embedded server: %w", err)
 	}
@@ -40,21 +33,18 @@ func (n *Node) connect(ctx context.Context, undo *stack) error {
 }
 
 func (n *Node) embed(ctx context.Context, undo *stack) error {
-	if n.cfg.Node.Data == "" {
-		return fault.Newf(fault.Invalid, "node.data is required: the folder of the embedded server's streams")
-	}
 	host, port, err := splitListen(n.cfg.NATS.Listen)
 	if err != nil {
 		return err
 	}
 	cfg := embed.Config{
-		Name: n.Name(), Dir: n.cfg.Node.Data, Host: host, Port: port, NextFree: n.opts.NextFree,
+		Name: n.Name(), Dir: n.cfg.Node.Data, Host: host, Port: port, NextFree: n.opts.NextFreeNATS,
 		Open: n.cfg.Network.Expose, Durability: embed.Durability(n.cfg.NATS.Durability),
 		MaxStore: int64(n.cfg.NATS.MaxStore), Log: n.log,
 	}
 	if !n.cfg.NATS.Token.IsZero() {
 		if cfg.Token, err = n.cfg.NATS.Token.Resolve(); err != nil {
-			return err
+			return fmt.Errorf("nats.token: %w", err)
 		}
 	}
 	if n.server, err = embed.Start(ctx, cfg); err != nil {
@@ -64,38 +54,71 @@ func (n *Node) embed(ctx context.Context, undo *stack) error {
 	return nil
 }
 
-// dial joins a server outside. It keeps trying when that one is not up yet, because nodes
-// and servers start in any order.
-func (n *Node) dial(undo *stack) error {
-	opts := n.connection()
+// dial joins a server outside. One that is not up yet is waited for, because nodes and
+// servers start in any order.
+func (n *Node) dial(ctx context.Context, undo *stack) error {
+	opts, err := n.credentials()
+	if err != nil {
+		return err
+	}
+	opts = append(opts, n.connection()...)
+	server := withoutUser(n.cfg.NATS.URL)
+	for began := time.Now(); ; {
+		conn, err := nats.Connect(n.cfg.NATS.URL, opts...)
+		if err == nil {
+			n.hold(conn, undo)
+			return nil
+		}
+		if errors.Is(err, nats.ErrAuthorization) {
+			return fault.Wrap(fault.Unauthenticated, fmt.Errorf("connect to %s: %w", server, err))
+		}
+		if !mayPass(err) || time.Since(began) > n.opts.ConnectTimeout {
+			err = fault.Wrap(fault.Unavailable, fmt.Errorf("connect to %s: %w", server, err))
+			return fault.Hint(err, "is the server up, and does nats.url name its client port?")
+		}
+		n.log.WarnContext(ctx, "nats does not answer yet", "url", server, "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(reconnectWait):
+		}
+	}
+}
+
+// mayPass reports whether waiting can help against an error of connecting.
+func mayPass(err error) bool {
+	var netErr net.Error
+	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.As(err, &netErr)
+}
+
+// credentials are what the node shows to a server outside.
+func (n *Node) credentials() ([]nats.Option, error) {
+	var opts []nats.Option
 	if ref := n.cfg.NATS.Creds; !ref.IsZero() {
-		file, ok := credsFile(ref)
+		file, ok := strings.CutPrefix(ref.String(), "file:")
 		if !ok {
-			return fault.Newf(fault.Invalid, "nats.creds must be file:/path of a credentials file")
+			return nil, fault.Newf(fault.Invalid, "nats.creds must be file:/path of a credentials file")
 		}
 		opts = append(opts, nats.UserCredentials(file))
 	}
 	if ref := n.cfg.NATS.Token; !ref.IsZero() {
 		token, err := ref.Resolve()
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("nats.token: %w", err)
 		}
 		opts = append(opts, nats.Token(token))
 	}
-	conn, err := nats.Connect(n.cfg.NATS.URL, opts...)
-	if err != nil {
-		err = fault.Wrap(fault.Unavailable, fmt.Errorf("connect to %s: %w", secret.URL(n.cfg.NATS.URL), err))
-		return fault.Hint(err, "is the server up, and does nats.url name its client port?")
-	}
-	n.hold(conn, undo)
-	return nil
+	return opts, nil
 }
 
-// connection are the options of every connection of a node: it never gives up, and says
-// who it is.
+// reconnectWait is between two attempts to reach a server.
+const reconnectWait = 250 * time.Millisecond
+
+// connection are the options of every connection of a node: it says who it is, and never
+// gives up once it was there, not even when it is refused: credentials may be being changed.
 func (n *Node) connection() []nats.Option {
 	return []nats.Option{
-		nats.Name("signald " + n.Name()), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
+		nats.Name("signald " + n.Name()), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				n.log.Warn("connection to nats is lost", "error", err)
@@ -124,8 +147,17 @@ func (n *Node) hold(conn *nats.Conn, undo *stack) {
 	})
 }
 
-func credsFile(ref secret.Ref) (string, bool) {
-	return strings.CutPrefix(ref.String(), "file:")
+// withoutUser is a URL, or several with commas between them, without user and password.
+func withoutUser(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, text := range list {
+		scheme, rest, found := strings.Cut(strings.TrimSpace(text), "://")
+		if !found {
+			scheme, rest = "nats", scheme
+		}
+		list[i] = scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
+	}
+	return strings.Join(list, ",")
 }
 
 func splitListen(address string) (host string, port int, err error) {

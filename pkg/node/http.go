@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -18,47 +17,45 @@ import (
 // letGo is how long requests may finish when the node drains.
 const letGo = 5 * time.Second
 
-// serve opens the HTTP surface. fail ends the node when the server dies.
-func (n *Node) serve(ctx context.Context, undo *stack, fail context.CancelCauseFunc) error {
-	listener, err := n.listen(ctx)
+// listen takes the address of the HTTP surface, before anything else: it may be in use.
+// Who connects already is answered when the node serves.
+func (n *Node) listen(ctx context.Context, undo *stack) error {
+	host, port, err := splitListen(n.cfg.HTTP.Listen)
 	if err != nil {
-		return fmt.Errorf("listen for HTTP on %s: %w", n.cfg.HTTP.Listen, err)
+		return err
 	}
-	n.listener = listener
+	listen := embed.ListenOn
+	if n.opts.NextFreeHTTP {
+		listen = embed.Listen
+	}
+	if n.listener, err = listen(ctx, host, port); err != nil {
+		return fmt.Errorf("listen for HTTP: %w", err)
+	}
+	undo.push(func() { _ = n.listener.Close() }) // serving has closed it as a rule
+	return nil
+}
+
+// serve answers HTTP. A server that dies ends the node.
+func (n *Node) serve(ctx context.Context, undo *stack) error {
 	server := api.NewServer(api.New(n.surface()))
 	server.MaxHeaderBytes = int(n.cfg.HTTP.MaxHeaders)
 	done := make(chan struct{})
 	go func() { // ends with Shutdown
 		defer close(done)
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			fail(fmt.Errorf("serve HTTP: %w", err))
+		if err := server.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("serve HTTP: %w", err))
 		}
 	}()
 	undo.push(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), letGo)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), letGo)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
-			n.log.Warn("requests were cut off", "error", err)
-			_ = server.Close()
+			n.log.WarnContext(ctx, "requests were cut off", "error", err)
+			_ = server.Close() // what it could say is said
 		}
 		<-done
 	})
 	return nil
-}
-
-func (n *Node) listen(ctx context.Context) (net.Listener, error) {
-	host, port, err := splitListen(n.cfg.HTTP.Listen)
-	if err != nil {
-		return nil, err
-	}
-	if n.opts.NextFree || port == embed.RandomPort {
-		return embed.Listen(ctx, host, port)
-	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", n.cfg.HTTP.Listen)
-	if err != nil {
-		return nil, fault.Hint(fault.Wrap(fault.Conflict, err), "is another node running? port 0 takes any free one")
-	}
-	return listener, nil
 }
 
 // surface is what the node serves.
@@ -66,8 +63,12 @@ func (n *Node) surface() api.Config {
 	c := api.Config{
 		Buses: make(map[string]api.Bus), DefaultBus: n.lanes[0].bus.Name(), Hooks: n.hook,
 		Node: n.Name(), Metrics: n.metrics, Log: n.log, MaxBody: int64(n.cfg.HTTP.MaxBody),
-		Facts:  map[string]string{"durability": n.Durability(), "version": n.opts.Version},
-		Checks: []api.Check{{Name: "nats", Check: n.checkNATS}, {Name: "routes", Check: n.checkRoutes}},
+		Facts: map[string]string{"durability": n.Durability(), "version": n.opts.Version},
+		Checks: []api.Check{
+			{Name: "nats", Check: n.checkNATS},
+			{Name: "routes", Check: n.checkRoutes, Advisory: true},
+			{Name: "mesh", Check: n.checkMesh, Advisory: true},
+		},
 	}
 	for _, l := range n.lanes {
 		c.Buses[l.bus.Name()] = api.Bus{

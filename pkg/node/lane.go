@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/signalmesh/signalmesh/pkg/agent"
 	"github.com/signalmesh/signalmesh/pkg/bus"
@@ -33,6 +32,37 @@ func (n *Node) openLanes(ctx context.Context, undo *stack) error {
 		}
 		n.lanes = append(n.lanes, l)
 	}
+	tasks := make([]task, len(n.lanes))
+	for i, l := range n.lanes {
+		tasks[i] = task{"journal of bus " + l.bus.Name(), l.recorded}
+	}
+	n.keep(ctx, undo, tasks...)
+	return nil
+}
+
+// recorded waits for the end of the recorder, which should not come before that of ctx.
+func (l *lane) recorded(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-l.recorder.Done():
+		return l.recorder.Err()
+	}
+}
+
+// runAgents starts to route and deliver as soon as there are routes.
+func (n *Node) runAgents(ctx context.Context, undo *stack) error {
+	tasks := make([]task, len(n.lanes))
+	for i, l := range n.lanes {
+		tasks[i] = task{"agent of bus " + l.bus.Name(), func(ctx context.Context) error {
+			select {
+			case <-n.routed:
+			case <-ctx.Done(): // Run still closes what was opened
+			}
+			return l.agent.Run(ctx)
+		}}
+	}
+	n.keep(ctx, undo, tasks...)
 	return nil
 }
 
@@ -44,7 +74,7 @@ func (n *Node) openLane(ctx context.Context, b config.Bus, env dispatch.Env, und
 		return nil, err
 	}
 	undo.push(l.bus.Close)
-	l.journal, err = journal.Open(ctx, n.conn, journal.For(b.Name), journal.WithSpace(n.space), journal.Replicas(b.Replicas))
+	l.journal, err = journal.Open(ctx, n.conn, journal.For(b.Name), journal.WithSpace(n.space), journal.Replicas(b.Replicas), journal.WithLogger(n.log))
 	if err != nil {
 		return nil, err
 	}
@@ -54,12 +84,13 @@ func (n *Node) openLane(ctx context.Context, b config.Bus, env dispatch.Env, und
 		return nil, err
 	}
 	undo.push(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), letGo)
 		defer cancel()
 		if err := l.recorder.Drain(ctx); err != nil {
-			n.log.Warn("the journal will catch up later", "bus", b.Name, "error", err)
+			n.log.WarnContext(ctx, "the journal will catch up later", "bus", b.Name, "error", err)
 		}
 	})
+	n.gauges(l)
 	env.Bus = b.Name
 	l.agent = agent.New(agent.Config{
 		Bus: l.bus, Journal: l.journal, Env: env, Carried: b.Dispatch, Node: n.Name(),

@@ -16,6 +16,7 @@ import (
 	"github.com/signalmesh/signalmesh/pkg/api"
 	"github.com/signalmesh/signalmesh/pkg/config"
 	"github.com/signalmesh/signalmesh/pkg/embed"
+	"github.com/signalmesh/signalmesh/pkg/fault"
 	"github.com/signalmesh/signalmesh/pkg/mesh"
 	"github.com/signalmesh/signalmesh/pkg/observe"
 	"github.com/signalmesh/signalmesh/pkg/route"
@@ -24,34 +25,49 @@ import (
 
 // Options are what the program around a node decides. The zero value will do.
 type Options struct {
-	Version  string       // told to the mesh and to called endpoints; "dev" by default
-	Log      *slog.Logger // slog.Default by default
-	Stdout   io.Writer    // of the console adapter; os.Stdout by default
-	NextFree bool         // take the next free port where one is in use
+	Version string       // told to the mesh and to called endpoints; "dev" by default
+	Log     *slog.Logger // slog.Default by default
+	Stdout  io.Writer    // of the console adapter; os.Stdout by default
+
+	NextFreeNATS bool // the embedded server takes the next free port where its own is in use
+	NextFreeHTTP bool // and so does HTTP
+
+	// ConnectTimeout is how long a server outside may take to come up when the node starts;
+	// 10 s by default.
+	ConnectTimeout time.Duration
 }
 
 // A Node is one process of the mesh.
 type Node struct {
-	cfg     *config.Config
+	cfg     *config.Config // with what was left out filled in
+	given   *config.Config // as it was given, to compare a reload with
 	opts    Options
 	log     *slog.Logger
 	space   subject.Space
 	metrics *observe.Metrics
 	ready   chan struct{}
+	failed  chan error    // what ended by itself; the first counts
+	routed  chan struct{} // closed when the mesh's routes are in force for the first time
 
+	listener net.Listener
 	server   *embed.Server // nil when the node joined one
 	conn     *nats.Conn
+	member   *mesh.Member
 	lanes    []*lane
 	routes   *route.Store
-	member   *mesh.Member
-	listener net.Listener
 
+	reload    sync.Mutex // one at a time
 	receivers atomic.Pointer[map[string]api.Hook]
 	table     atomic.Pointer[tableState]
 }
 
-// New returns a node that has started nothing.
+// New returns a node that has started nothing. The error says what is wrong with the
+// configuration, with the code fault.Invalid, or fault.Denied for an address on which
+// strangers would be served.
 func New(cfg *config.Config, opts Options) (*Node, error) {
+	if err := check(cfg); err != nil {
+		return nil, err
+	}
 	space, err := subject.NewSpace(cfg.NATS.Prefix)
 	if err != nil {
 		return nil, err
@@ -65,6 +81,9 @@ func New(cfg *config.Config, opts Options) (*Node, error) {
 	if opts.Stdout == nil {
 		opts.Stdout = os.Stdout
 	}
+	if opts.ConnectTimeout == 0 {
+		opts.ConnectTimeout = 10 * time.Second
+	}
 	c := *cfg
 	if c.Node.Name == "" {
 		c.Node.Name = hostName()
@@ -72,10 +91,31 @@ func New(cfg *config.Config, opts Options) (*Node, error) {
 	if len(c.Buses) == 0 {
 		c.Buses = []config.Bus{config.Default()}
 	}
-	n := &Node{cfg: &c, opts: opts, log: opts.Log.With("node", c.Node.Name), space: space, metrics: observe.New(opts.Version), ready: make(chan struct{})}
+	n := &Node{
+		cfg: &c, given: cfg, opts: opts, log: opts.Log.With("node", c.Node.Name), space: space, metrics: observe.New(opts.Version),
+		ready: make(chan struct{}), failed: make(chan error, 1), routed: make(chan struct{}),
+	}
 	n.receivers.Store(new(map[string]api.Hook))
-	n.table.Store(new(tableState))
+	n.table.Store(&tableState{table: new(route.Table)})
 	return n, nil
+}
+
+// check reports what a configuration lacks that was not read from a file.
+func check(cfg *config.Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	if cfg.NATS.URL == "" && cfg.Node.Data == "" {
+		return fault.Newf(fault.Invalid, "node.data is required: the folder of the embedded server's streams")
+	}
+	seen := make(map[string]bool)
+	for _, b := range cfg.Buses {
+		if seen[b.Name] {
+			return fault.Newf(fault.Invalid, "buses: two are named %q", b.Name)
+		}
+		seen[b.Name] = true
+	}
+	return nil
 }
 
 // hostName is the host's name as a name in the mesh.
@@ -93,12 +133,12 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 // Name is the node's name in the mesh.
 func (n *Node) Name() string { return n.cfg.Node.Name }
 
-// NATSURL is where clients find the mesh.
+// NATSURL is where clients find the mesh, without the credentials that they need.
 func (n *Node) NATSURL() string {
 	if n.server != nil {
 		return n.server.ClientURL()
 	}
-	return n.cfg.NATS.URL
+	return withoutUser(n.cfg.NATS.URL)
 }
 
 // HTTPURL is where the node serves HTTP.
@@ -113,44 +153,23 @@ func (n *Node) Durability() string {
 	return "unknown"
 }
 
-// Run starts the node and blocks until ctx ends, then drains it. It returns nil after a
-// drain, and otherwise what kept the node from starting or going on. It must be called once.
+// Run starts the node and blocks until ctx ends, then drains it. It returns nil after that,
+// also where the start was cut short, and otherwise what kept the node from starting or
+// going on. It must be called once.
 func (n *Node) Run(ctx context.Context) error {
 	var undo stack
 	defer undo.run()
-	if err := n.connect(ctx, &undo); err != nil {
-		return fmt.Errorf("node %s: %w", n.Name(), err)
-	}
-	if err := n.openLanes(ctx, &undo); err != nil {
-		return fmt.Errorf("node %s: %w", n.Name(), err)
-	}
-	if err := n.openRoutes(ctx); err != nil {
-		return fmt.Errorf("node %s: %w", n.Name(), err)
-	}
-	if err := n.openSources(ctx, n.cfg.Sources); err != nil {
-		return fmt.Errorf("node %s: %w", n.Name(), err)
-	}
-
-	// What runs until the end, and ends the others when it fails.
-	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
-	var group sync.WaitGroup
-	undo.push(func() { stop(nil); group.Wait() })
-	run := func(what string, f func(context.Context) error) {
-		group.Go(func() {
-			if err := f(work); err != nil {
-				stop(fmt.Errorf("%s: %w", what, err))
-			}
-		})
-	}
-	for _, l := range n.lanes {
-		run("agent of bus "+l.bus.Name(), l.agent.Run)
-	}
-	run("routes", n.followRoutes)
-	if err := n.serve(ctx, &undo, stop); err != nil {
-		return fmt.Errorf("node %s: %w", n.Name(), err)
-	}
-	if err := n.join(ctx, &undo); err != nil {
-		return fmt.Errorf("node %s: %w", n.Name(), err)
+	for _, step := range []func(context.Context, *stack) error{
+		n.listen, n.openSources, n.connect, n.join, n.openLanes, n.runAgents, n.openRoutes, n.serve, n.present,
+	} {
+		err := step(ctx, &undo)
+		if err != nil && ctx.Err() != nil {
+			n.log.InfoContext(ctx, "start is cut short", "error", err)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("node %s: %w", n.Name(), err)
+		}
 	}
 	close(n.ready)
 	n.log.InfoContext(ctx, "node is ready", "nats", n.NATSURL(), "http", n.HTTPURL(), "durability", n.Durability())
@@ -159,33 +178,38 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		n.log.InfoContext(ctx, "node drains")
 		return nil
-	case <-work.Done():
-		return fmt.Errorf("node %s: %w", n.Name(), context.Cause(work))
+	case err := <-n.failed:
+		return fmt.Errorf("node %s: %w", n.Name(), err)
 	}
 }
 
-// join makes the node known to the mesh.
-func (n *Node) join(ctx context.Context, undo *stack) error {
-	var buses []string
-	for _, l := range n.lanes {
-		buses = append(buses, l.bus.Name())
+// fail ends the node with the first error that it is called with.
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default:
 	}
-	member, err := mesh.Join(ctx, n.conn, mesh.Info{
-		Name: n.Name(), Version: n.opts.Version, Started: time.Now(), HTTP: n.HTTPURL(), NATS: n.NATSURL(),
-		Durability: n.Durability(), Buses: buses,
-	}, mesh.WithSpace(n.space), mesh.WithLogger(n.log))
-	if err != nil {
-		return fmt.Errorf("join the mesh: %w", err)
+}
+
+// A task is something that goes on until the node ends.
+type task struct {
+	what string
+	run  func(context.Context) error
+}
+
+// keep runs the tasks until they are undone, which they are together. One that ends before,
+// with an error, ends the node.
+func (n *Node) keep(ctx context.Context, undo *stack, tasks ...task) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	for _, t := range tasks {
+		group.Go(func() { // ends with stop
+			if err := t.run(ctx); err != nil && ctx.Err() == nil {
+				n.fail(fmt.Errorf("%s: %w", t.what, err))
+			}
+		})
 	}
-	n.member = member
-	undo.push(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		if err := member.Leave(ctx); err != nil {
-			n.log.WarnContext(ctx, "could not sign off", "error", err)
-		}
-	})
-	return nil
+	undo.push(func() { stop(); group.Wait() })
 }
 
 // stack is what has to be undone, last first.
@@ -198,4 +222,3 @@ func (s *stack) run() {
 		(*s)[i]()
 	}
 }
-

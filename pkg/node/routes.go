@@ -15,10 +15,10 @@ type tableState struct {
 	err   error
 }
 
-// openRoutes puts the configuration's routes into the mesh, and the mesh's routes in force
-// here, before any signal is taken.
-func (n *Node) openRoutes(ctx context.Context) error {
-	store, err := route.OpenStore(ctx, n.conn, n.space)
+// openRoutes puts the configuration's routes into the mesh, and waits until the mesh's
+// routes are in force here.
+func (n *Node) openRoutes(ctx context.Context, undo *stack) error {
+	store, err := route.OpenStore(ctx, n.conn, n.space, route.Replicas(n.replicas()))
 	if err != nil {
 		return err
 	}
@@ -26,12 +26,15 @@ func (n *Node) openRoutes(ctx context.Context) error {
 	if err := n.applyRoutes(ctx, n.cfg.Routes); err != nil {
 		return err
 	}
-	routes, err := store.List(ctx)
-	if routes == nil && err != nil {
+	n.keep(ctx, undo, task{"routes", n.followRoutes})
+	select {
+	case <-n.routed:
+		return nil
+	case err := <-n.failed:
 		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	n.swap(ctx, routes, err)
-	return nil
 }
 
 // applyRoutes makes the routes of the configuration be in the mesh, as this node's. Those
@@ -41,14 +44,17 @@ func (n *Node) applyRoutes(ctx context.Context, specs []route.Spec) error {
 	if err != nil {
 		return fmt.Errorf("routes of the configuration: %w", err)
 	}
-	if !changes.Empty() {
-		n.log.InfoContext(ctx, "routes of the configuration are applied", "changes", changes.String())
+	for _, c := range changes {
+		if c.Action == route.Create || c.Action == route.Update || c.Action == route.Delete {
+			n.log.InfoContext(ctx, "route of the configuration is applied", "route", c.Name, "action", string(c.Action), "revision", c.Revision)
+		}
 	}
 	return nil
 }
 
 // followRoutes keeps the routes in force as the mesh has them, until ctx ends.
 func (n *Node) followRoutes(ctx context.Context) error {
+	first := true
 	for snapshot, err := range n.routes.Watch(ctx) {
 		if ctx.Err() != nil {
 			return nil
@@ -62,6 +68,10 @@ func (n *Node) followRoutes(ctx context.Context) error {
 			errs[i] = p.Err
 		}
 		n.swap(ctx, snapshot.Routes, errors.Join(errs...))
+		if first {
+			close(n.routed)
+			first = false
+		}
 	}
 	return nil
 }
