@@ -19,7 +19,7 @@ const module = "github.com/signalmesh/signalmesh/"
 // rows lists every package of the module, lowest first. A package imports only rows below
 // its own. A trailing /* stands for any folder there.
 var rows = [][]string{
-	{"pkg/signal", "pkg/pattern", "pkg/fault", "pkg/secret", "pkg/netguard", "pkg/internal/*"},
+	{"pkg/signal", "pkg/pattern", "pkg/fault", "pkg/secret", "pkg/netguard", "pkg/internal/*", "chaos/history"},
 	{
 		"pkg/subject", "pkg/codec", "pkg/router", "pkg/expr", "pkg/delivery", "pkg/dispatch",
 		"pkg/ingress", "pkg/observe", "streams",
