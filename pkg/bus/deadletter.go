@@ -56,7 +56,7 @@ func (f LetterFilter) keeps(l delivery.Letter) bool {
 // there is taken for a repeat of it, and takes its place only if it has more redrives behind
 // it or is about another position. A letter without an id gets one from its kind, name,
 // target and position. What makes it larger than a message may be is left out: the answers
-// of receivers first, then all attempts but the last, then the signal.
+// of receivers first, then all attempts but the last, then the signal, then the history.
 func (d DeadLetters) Write(ctx context.Context, l delivery.Letter) error {
 	l.Bus = d.b.name
 	if l.ID == "" {
@@ -126,6 +126,16 @@ func (d DeadLetters) encode(l delivery.Letter) ([]byte, error) {
 	}
 	return nil, fault.Newf(fault.TooLarge, "dead letter does not fit into a message")
 }
+
+func withoutResponses(attempts []delivery.Attempt) []delivery.Attempt {
+	attempts = slices.Clone(attempts)
+	for i := range attempts {
+		attempts[i].Response = ""
+	}
+	return attempts
+}
+
+func lastOf[T any](all []T) []T { return all[max(len(all)-1, 0):] }
 
 func (d DeadLetters) subject(l delivery.Letter) string {
 	return d.b.space.DeadLetter(d.b.name, string(l.Kind), l.Name) + "." + l.ID

@@ -26,7 +26,8 @@ const (
 // whoever consumes requests of its kind and name. It returns when the request is stored.
 // Requests with one id are one request, as long as the first of them waits.
 //
-// A signal that makes the request too large is left out if the request says where it lies.
+// What makes the request larger than a message may be is left out: the signal first, if the
+// request says where it lies, then the answers of receivers, then attempts.
 func (b *Bus) Later(ctx context.Context, id string, req delivery.Request, at time.Time) error {
 	if err := b.later(ctx, id, req, at); err != nil {
 		return fmt.Errorf("put off delivery to %s %s: %w", req.Kind, req.Name, err)
@@ -39,13 +40,9 @@ func (b *Bus) later(ctx context.Context, id string, req delivery.Request, at tim
 	if req.Kind == "" || req.Name == "" {
 		return fault.Newf(fault.Invalid, "kind or name is missing")
 	}
-	body, err := json.Marshal(req)
-	if err == nil && !b.fits(len(body)) && req.Sequence > 0 {
-		req.Signal = nil
-		body, err = json.Marshal(req)
-	}
+	body, err := b.encodeRequest(req)
 	if err != nil {
-		return fault.Wrap(fault.Invalid, err)
+		return err
 	}
 	run := b.space.Later(b.name, string(req.Kind), req.Name)
 	m := &nats.Msg{Subject: run, Data: body, Header: nats.Header{}}
@@ -60,6 +57,37 @@ func (b *Bus) later(ctx context.Context, id string, req delivery.Request, at tim
 	defer cancel()
 	_, err = b.send(ctx, m)
 	return err
+}
+
+// encodeRequest leaves out what does not fit.
+func (b *Bus) encodeRequest(req delivery.Request) ([]byte, error) {
+	var l delivery.Letter
+	if req.Letter != nil {
+		l = *req.Letter
+		req.Letter = &l
+	}
+	shrink := []func(){
+		func() {},
+		func() {
+			if req.Sequence > 0 {
+				req.Signal = nil
+			}
+		},
+		func() { req.Attempts, l.Attempts = withoutResponses(req.Attempts), withoutResponses(l.Attempts) },
+		func() { req.Attempts, l.Attempts = lastOf(req.Attempts), nil }, // what counts of the letter is among its redrives
+		func() { l.Redrives = lastOf(l.Redrives) },
+	}
+	for _, less := range shrink {
+		less()
+		body, err := json.Marshal(req)
+		if err != nil {
+			return nil, fault.Wrap(fault.Invalid, err)
+		}
+		if b.fits(len(body)) {
+			return body, nil
+		}
+	}
+	return nil, fault.Newf(fault.TooLarge, "request does not fit into a message")
 }
 
 // roomForHeaders is how much of the largest message is kept free for its headers.

@@ -21,7 +21,7 @@ type Request struct {
 	First    int       `json:"first,omitempty"`    // number of the next attempt; 0 means 1
 	Attempts []Attempt `json:"attempts,omitempty"` // made so far in this life
 	Letter   *Letter   `json:"letter,omitempty"`   // the dead letter that is redriven, its history kept
-	At       time.Time `json:"at"`                 // when this was asked for
+	At       time.Time `json:"at"`                 // since when it is to be run
 }
 
 // Decode returns the signal of the request. The error has code [fault.NotFound] when the
