@@ -213,7 +213,7 @@ func (t *table) plan(ctx context.Context, a *Agent, s *signal.Signal) (jobs []jo
 // carried is the job of a target that a signal carries, where the policy of the bus allows it.
 func (a *Agent) carried(ctx context.Context, to dispatch.Target, name string) job {
 	j := job{route: Carried, target: name, to: to, carried: true}
-	if j.openErr = a.cfg.Carried.Check(to); j.openErr == nil {
+	if j.openErr = a.cfg.Carried.CheckIn(a.cfg.Registry, to); j.openErr == nil {
 		j.out, j.openErr = a.pool.get(ctx, to, true)
 	}
 	return j

@@ -117,11 +117,14 @@ type Caller interface{ Hosts() []string }
 
 // Check says whether a signal may carry t. Errors are permanent: Denied when the adapter or
 // a host is not allowed, else what [Target.Check] found.
-func (p Policy) Check(t Target) error {
+func (p Policy) Check(t Target) error { return p.CheckIn(Default, t) }
+
+// CheckIn is [Policy.Check] for a registry of one's own.
+func (p Policy) CheckIn(r *Registry, t Target) error {
 	if !slices.Contains(p.Allow, t.Adapter) {
 		return fault.Permanent(fault.Newf(fault.Denied, "a signal may not carry a target of adapter %q", t.Adapter))
 	}
-	_, config, err := Default.config(t.Adapter, t.Options)
+	_, config, err := r.config(t.Adapter, t.Options)
 	if err != nil {
 		return fault.Permanent(err)
 	}
