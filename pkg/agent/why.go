@@ -44,9 +44,10 @@ type RouteReport struct {
 // Pending is the status of a route that takes the signal and has not recorded a verdict.
 const Pending delivery.Status = "pending"
 
-// Why answers for every route of the table what became of the signal with this id: the
-// verdicts in the journal first, by their time, then routes for which none is recorded, as
-// the table evaluates them now. The errors are those of [journal.Journal.Lookup].
+// Why answers for every route of the table that concerns the bus what became of the signal
+// with this id: the verdicts in the journal first, in the order in which they were recorded,
+// then routes for which there is none, as the table evaluates them now. The errors are those
+// of [journal.Journal.Lookup].
 func Why(ctx context.Context, j *journal.Journal, table *route.Table, id string, opts ...journal.LookupOption) (*Report, error) {
 	record, err := j.Lookup(ctx, id, opts...)
 	if err != nil {
@@ -70,7 +71,7 @@ func Why(ctx context.Context, j *journal.Journal, table *route.Table, id string,
 		return nil, err
 	}
 	if table != nil {
-		r.evaluated(table, s)
+		r.evaluated(table.For(j.Bus()), s, record.Recorded)
 	}
 	return r, nil
 }
@@ -97,15 +98,12 @@ func (r *Report) recorded(verdicts []delivery.Verdict) {
 }
 
 // evaluated adds the routes that have none, and to the others their patterns.
-func (r *Report) evaluated(table *route.Table, s *signal.Signal) {
+func (r *Report) evaluated(table *route.Table, s *signal.Signal, recorded time.Time) {
 	at := make(map[string]int, len(r.Routes))
 	for i, rr := range r.Routes {
 		at[rr.Route] = i
 	}
 	for _, e := range table.Explain(s) {
-		if e.Route.Bus != "" && e.Route.Bus != r.Bus {
-			continue
-		}
 		if i, ok := at[e.Route.Name]; ok {
 			r.Routes[i].On = e.Route.On.String()
 			continue
@@ -120,8 +118,8 @@ func (r *Report) evaluated(table *route.Table, s *signal.Signal) {
 			rr.Status = delivery.Rejected
 		case e.Matched:
 			rr.Status = Pending
-			if !s.Time.IsZero() && e.Route.AppliedAt.After(s.Time) {
-				rr.Reason = "no verdict is recorded; the route was changed after the signal"
+			if e.Route.AppliedAt.After(recorded) {
+				rr.Reason = "no verdict is recorded; the route was changed after the signal came"
 			}
 		default:
 			rr.Status = delivery.Unmatched

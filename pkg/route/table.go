@@ -44,7 +44,6 @@ var everything = pattern.MustParse("**")
 func Compile(routes ...Route) (*Table, error) {
 	sorted := slices.SortedFunc(slices.Values(routes), func(a, b Route) int { return cmp.Compare(a.Name, b.Name) })
 	t := &Table{}
-	var regular, defaults []router.Route[*compiled]
 	var errs []error
 	for i, r := range sorted {
 		if i > 0 && sorted[i-1].Name == r.Name {
@@ -56,22 +55,42 @@ func Compile(routes ...Route) (*Table, error) {
 			continue
 		}
 		t.routes = append(t.routes, c)
+	}
+	if err := errors.Join(append(errs, t.index())...); err != nil {
+		return nil, fault.Wrap(fault.Invalid, err)
+	}
+	return t, nil
+}
+
+// index makes the routers of the routes.
+func (t *Table) index() error {
+	var regular, defaults []router.Route[*compiled]
+	for _, c := range t.routes {
 		switch {
-		case r.Disabled:
-		case r.Default:
+		case c.Disabled:
+		case c.Default:
 			defaults = append(defaults, c.registrations()...)
 		default:
 			regular = append(regular, c.registrations()...)
 		}
 	}
-	var err error
-	t.matching, err = router.New(regular...)
-	errs = append(errs, err)
-	t.defaults, err = router.New(defaults...)
-	if err := errors.Join(append(errs, err)...); err != nil {
-		return nil, fault.Wrap(fault.Invalid, err)
+	var errs [2]error
+	t.matching, errs[0] = router.New(regular...)
+	t.defaults, errs[1] = router.New(defaults...)
+	return errors.Join(errs[:]...)
+}
+
+// For is the table of one bus: without the routes that are for another bus only.
+func (t *Table) For(bus string) *Table {
+	others := func(c *compiled) bool { return c.Bus != "" && c.Bus != bus }
+	if !slices.ContainsFunc(t.routes, others) {
+		return t
 	}
-	return t, nil
+	own := &Table{routes: slices.DeleteFunc(slices.Clone(t.routes), others)}
+	if own.index() != nil { // never: it worked for all of them
+		return t
+	}
+	return own
 }
 
 func compile(r Route) (*compiled, error) {

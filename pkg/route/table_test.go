@@ -178,3 +178,30 @@ func BenchmarkEvaluate(b *testing.B) {
 		tab.Evaluate(s)
 	}
 }
+
+// What another bus's routes take does not keep the default route of this one from it.
+func TestTableOfOneBus(t *testing.T) {
+	t.Parallel()
+	whole := table(t, `
+- {name: all, on: order.*, to: [bare: {}]}
+- {name: other, bus: other, on: "**", to: [bare: {}]}
+- {name: rest, default: true, to: [bare: {}]}
+`)
+	for _, tt := range []struct {
+		bus, typ string
+		want     []string
+	}{
+		{"shop", "order.created", []string{"all"}},
+		{"shop", "user.left", []string{"rest"}},
+		{"other", "order.created", []string{"all", "other"}},
+		{"other", "user.left", []string{"other"}},
+	} {
+		var got []string
+		for _, r := range whole.For(tt.bus).Route(event(t, tt.typ, nil)) {
+			got = append(got, r.Name)
+		}
+		if !cmp.Equal(got, tt.want) {
+			t.Errorf("For(%s).Route(%s) = %v, want %v", tt.bus, tt.typ, got, tt.want)
+		}
+	}
+}
