@@ -107,10 +107,15 @@ func batchName(members []outgoing) string {
 	return subject.Key(strings.Join(ids, "\x00"))
 }
 
+// single returns a copy of m whose headers may be changed.
+func single(m *nats.Msg) *nats.Msg {
+	return &nats.Msg{Subject: m.Subject, Data: m.Data, Header: maps.Clone(m.Header)}
+}
+
 // stage sends the messages as one batch and returns the position of the last.
 func (b *Bus) stage(ctx context.Context, id string, msgs []*nats.Msg) (last uint64, err error) {
 	for i, m := range msgs {
-		staged := &nats.Msg{Subject: m.Subject, Data: m.Data, Header: maps.Clone(m.Header)}
+		staged := single(m)
 		staged.Header[headerBatchID] = []string{id}
 		staged.Header[headerBatchSequence] = []string{strconv.Itoa(i + 1)}
 		if i < len(msgs)-1 {

@@ -91,16 +91,14 @@ func open(ctx context.Context, nc *nats.Conn, cfg openConfig) (*Bus, error) {
 	if err != nil {
 		return nil, coded(err)
 	}
-	if b.commits, err = newCommitter(b); err != nil {
-		return nil, err
-	}
+	b.commits = newCommitter(b)
 	return b, nil
 }
 
 // provision makes the streams that are missing.
 func (b *Bus) provision(ctx context.Context, replicas int) error {
 	defs, err := provision.Load(streams.FS, provision.Vars{Space: b.space, Buses: []string{b.name}, Replicas: replicas},
-		streams.Signals, streams.DeadLetters, streams.Later)
+		streams.Signals, streams.DeadLetters, streams.Later, streams.Snapshots)
 	if err != nil {
 		return err
 	}

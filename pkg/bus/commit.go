@@ -2,81 +2,106 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/signalmesh/signalmesh/pkg/fault"
-	"github.com/signalmesh/signalmesh/pkg/internal/batch"
+	"github.com/signalmesh/signalmesh/pkg/signal"
 )
 
-// alone is how many publishes are on their way each by itself. Those that come while so
-// many are wait for no one but each other: they go together in groups, which a server that
-// syncs before it answers stores with one sync each.
-const alone = 4
+const (
+	alone    = 4  // messages that always go by themselves: who publishes alone never waits
+	smallest = 8  // a group with fewer messages is not worth a batch
+	crowd    = 16 // messages on their way that make it worth comparing the two ways
 
-// A committer stores lone messages, in groups where many publish at once.
+	trial = 25 * time.Millisecond // how long a way is timed
+	stale = 10 * time.Second      // how long what was found is believed
+)
+
+// A committer stores lone messages: each by itself, or, where many publish at once and it
+// is cheaper, in groups that are one atomic batch. A server that syncs before it answers
+// syncs once per batch; one that does not is faster without. Which of the two it is nobody
+// tells us, so the committer times both ways under load and takes the cheaper.
 type committer struct {
-	b      *Bus
-	groups *batch.Publisher
-	work   sync.WaitGroup // the goroutine that stores groups
+	b    *Bus
+	work sync.WaitGroup // the goroutine that stores groups
 
 	mu      sync.Mutex
-	flying  int // messages on their way by themselves
+	flying  int // messages without an answer
 	queue   []*waiting
-	grouped bool // a goroutine takes care of the queue
+	grouped bool   // a goroutine takes care of the queue
+	never   bool   // the stream takes no batches
+	way     int    // direct or group
+	ways    [2]way // what each is found to cost
+	began   time.Time
+	landed  int // messages since then
+}
+
+// The ways.
+const (
+	direct = iota
+	group
+)
+
+// way is what a message costs on one way.
+type way struct {
+	each time.Duration
+	at   time.Time // when that was found
 }
 
 // waiting is a message that goes with the next group.
 type waiting struct {
 	msg    *nats.Msg
-	result chan batch.Result
+	result chan grouped
 }
 
-func newCommitter(b *Bus) (*committer, error) {
-	groups, err := batch.New(b.nc)
-	if err != nil {
-		return nil, err
-	}
-	return &committer{b: b, groups: groups}, nil
+// grouped is the fate of a message that went with a group.
+type grouped struct {
+	at  stored
+	err error
 }
+
+// errGoAlone tells a message that its group came to nothing.
+var errGoAlone = errors.New("go alone")
+
+func newCommitter(b *Bus) *committer { return &committer{b: b} }
 
 // close waits for the groups on their way.
-func (c *committer) close() {
-	c.work.Wait()
-	c.groups.Close()
-}
+func (c *committer) close() { c.work.Wait() }
 
-// store stores one message that carries its Nats-Msg-Id.
+// store stores one message that carries its Nats-Msg-Id. If its group comes to nothing, or
+// nobody knows to what, it is sent once more by itself: the id keeps it from being stored
+// twice.
 func (c *committer) store(ctx context.Context, m *nats.Msg) (stored, error) {
-	w := c.admit(m)
+	w := c.take(m)
+	defer c.land()
 	if w == nil {
-		defer c.landed()
 		return c.b.send(ctx, m)
 	}
 	select {
 	case r := <-w.result:
-		if r.Err == nil {
-			return stored{r.Sequence, r.Duplicate}, nil
+		if r.err == nil {
+			return r.at, nil
 		}
-		if !transient(r.Err) && !fault.Is(r.Err, fault.Unavailable) {
-			return stored{}, coded(r.Err)
-		}
-		return c.b.send(ctx, single(m))
+		return c.b.send(ctx, m)
 	case <-ctx.Done():
 		return stored{}, unanswered(ctx, ctx.Err())
 	}
 }
 
-// admit lets m go by itself, with nil, or puts it into the queue.
-func (c *committer) admit(m *nats.Msg) *waiting {
+// take lets m go by itself, with nil, or puts it into the queue.
+func (c *committer) take(m *nats.Msg) *waiting {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flying < alone && !c.grouped {
-		c.flying++
+	if c.flying++; c.flying == crowd {
+		c.began, c.landed = time.Now(), 0
+	}
+	if c.flying <= alone || c.way == direct {
 		return nil
 	}
-	w := &waiting{msg: m, result: make(chan batch.Result, 1)}
+	w := &waiting{msg: m, result: make(chan grouped, 1)}
 	c.queue = append(c.queue, w)
 	if !c.grouped {
 		c.grouped = true
@@ -85,26 +110,51 @@ func (c *committer) admit(m *nats.Msg) *waiting {
 	return w
 }
 
-func (c *committer) landed() {
+// land notes that a message has its answer, and compares the ways every now and then.
+func (c *committer) land() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flying--
+	if c.landed++; c.flying < crowd || c.landed%crowd != 0 {
+		return
+	}
+	now := time.Now()
+	d := now.Sub(c.began)
+	if d < trial {
+		return
+	}
+	w := &c.ways[c.way]
+	each := d / time.Duration(c.landed)
+	if w.each > 0 && now.Sub(w.at) < stale {
+		each = w.each + (each-w.each)/4
+	}
+	*w = way{each, now}
+	c.way = c.cheaper(now)
+	c.began, c.landed = now, 0
+}
+
+// cheaper returns the way to go on with: the other one if it has not been tried lately.
+func (c *committer) cheaper(now time.Time) int {
+	other := group - c.way
+	switch {
+	case c.never:
+		return direct
+	case now.Sub(c.ways[other].at) > stale, c.ways[other].each < c.ways[c.way].each:
+		return other
+	}
+	return c.way
 }
 
 // drain stores group after group until nobody waits.
 func (c *committer) drain() {
 	for {
-		group := c.next()
-		if group == nil {
+		ws := c.next()
+		if ws == nil {
 			return
 		}
-		msgs := make([]*nats.Msg, len(group))
-		for i, w := range group {
-			msgs[i] = w.msg
-		}
-		// Bounded by batch.DefaultTimeout; who waits has a context of their own.
-		for i, r := range c.groups.Publish(context.Background(), msgs) {
-			group[i].result <- r
+		first, err := c.commit(ws)
+		for i, w := range ws {
+			w.result <- grouped{stored{sequence: first + uint64(i)}, err}
 		}
 	}
 }
@@ -112,23 +162,34 @@ func (c *committer) drain() {
 func (c *committer) next() []*waiting {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := min(len(c.queue), batch.MaxMessages)
+	n := min(len(c.queue), MaxBatch)
 	if n == 0 {
-		c.grouped = false
+		c.grouped, c.queue = false, nil
 		return nil
 	}
-	group := c.queue[:n:n]
+	ws := c.queue[:n:n]
 	c.queue = c.queue[n:]
-	return group
+	return ws
 }
 
-// single returns m without what a batch has written into it.
-func single(m *nats.Msg) *nats.Msg {
-	c := &nats.Msg{Subject: m.Subject, Data: m.Data, Header: make(nats.Header, len(m.Header))}
-	for name, values := range m.Header {
-		if name != headerBatchID && name != headerBatchSequence && name != headerBatchCommit {
-			c.Header[name] = values
-		}
+// commit stores a group and returns the position of its first message.
+func (c *committer) commit(ws []*waiting) (first uint64, err error) {
+	if len(ws) < smallest {
+		return 0, errGoAlone
 	}
-	return c
+	msgs := make([]*nats.Msg, len(ws))
+	for i, w := range ws {
+		msgs[i] = w.msg
+	}
+	// Bounded by answerTimeout; who waits has a context of their own.
+	last, err := c.b.stage(context.Background(), signal.NewID().String(), msgs)
+	if err == nil {
+		return last - uint64(len(ws)-1), nil
+	}
+	if apiCode(err) == codeBatchDisabled {
+		c.mu.Lock()
+		c.never, c.way = true, direct
+		c.mu.Unlock()
+	}
+	return 0, err
 }

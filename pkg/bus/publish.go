@@ -251,7 +251,7 @@ func (b *Bus) storeOne(ctx context.Context, p *publication, o outgoing) error {
 	var err error
 	if p.expect.given {
 		p.expect.set(b, o.msg)
-		ack, err = b.send(ctx, single(o.msg))
+		ack, err = b.send(ctx, o.msg)
 		if isWrongLast(err) {
 			ack, err = b.expected(ctx, p.expect, o, err)
 		}
