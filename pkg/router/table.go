@@ -10,9 +10,9 @@ import (
 // The zero table is empty.
 //
 // It is a tree over the low bits of the key's hash. Below a branch 64 ways lead on, six
-// bits each. A bucket is an open-addressed hash table of up to 192 keys, ordered by the
-// high bits. So a key among 10,000 is two steps away and one among 100,000 three, and a
-// change copies a few kilobytes.
+// bits each. A bucket is an open-addressed hash table of up to 192 keys, indexed by the
+// high bits. So a bucket among 10,000 keys is one branch away and one among 100,000 two,
+// and a change copies a few kilobytes.
 type table[V any] struct{ root cell[V] }
 
 const (
@@ -25,7 +25,7 @@ const (
 type cell[V any] struct {
 	ways  *[1 << fanBits]*cell[V]
 	slots []slot[V] // a power of two, or none
-	used  int
+	tags  uint64    // the tag of every key in the slots: most misses end here
 	edit  edit
 }
 
@@ -52,12 +52,11 @@ func (t *table[V]) get(key string, hash uint64) *V {
 			return nil
 		}
 	}
-	mask := uint64(len(c.slots) - 1)
-	for i := range uint64(len(c.slots)) {
-		s := &c.slots[(hash>>56+i)&mask]
-		if s.hash == hash && s.key == key || s.val == nil {
-			return s.val
-		}
+	if c.tags&tag(hash) == 0 {
+		return nil
+	}
+	if s := c.find(key, hash); s != nil {
+		return s.val
 	}
 	return nil
 }
@@ -75,9 +74,9 @@ func (c *cell[V]) put(s slot[V], level int, e edit) {
 		case at != nil && at.val != nil: // the key is there
 			at.val = s.val
 			return
-		case at != nil && c.used < room(len(c.slots)):
+		case at != nil && c.used() < room(len(c.slots)):
 			*at = s
-			c.used++
+			c.tags |= tag(s.hash)
 			return
 		case len(c.slots) < maxSlots || level == lastLevel:
 			c.resize(max(1, 2*len(c.slots)))
@@ -88,6 +87,20 @@ func (c *cell[V]) put(s slot[V], level int, e edit) {
 	}
 	c.way(s.hash, level, e).put(s, level+1, e)
 }
+
+// used is how many slots are taken.
+func (c *cell[V]) used() int {
+	n := 0
+	for i := range c.slots {
+		if c.slots[i].val != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// tag is one of 64 bits, which tells apart most keys of the small buckets of a trie.
+func tag(hash uint64) uint64 { return 1 << (hash >> 50 % 64) }
 
 // room is how many of so many slots may be taken.
 func room(slots int) int { return slots - slots/4 }
@@ -108,10 +121,11 @@ func (c *cell[V]) find(key string, hash uint64) *slot[V] {
 // resize makes a bucket one of so many slots.
 func (c *cell[V]) resize(slots int) {
 	old := c.slots
-	c.slots = make([]slot[V], slots)
+	c.slots, c.tags = make([]slot[V], slots), 0
 	for _, s := range old {
 		if s.val != nil {
 			*c.find(s.key, s.hash) = s
+			c.tags |= tag(s.hash)
 		}
 	}
 }
@@ -148,7 +162,6 @@ func (c *cell[V]) remove(key string, hash uint64, level int, e edit) {
 	c.own(e)
 	if c.ways == nil {
 		*c.find(key, hash) = slot[V]{}
-		c.used--
 		c.resize(len(c.slots)) // puts the others where they belong without it
 		return
 	}
@@ -164,7 +177,7 @@ func (c *cell[V]) remove(key string, hash uint64, level int, e edit) {
 
 func (t *table[V]) empty() bool { return t.root.empty() }
 
-func (c *cell[V]) empty() bool { return c.ways == nil && c.used == 0 }
+func (c *cell[V]) empty() bool { return c.ways == nil && c.tags == 0 }
 
 // each calls visit with every value, in no useful order.
 func (t *table[V]) each(visit func(*V)) { t.root.each(visit) }

@@ -31,7 +31,7 @@ type tableVersion struct {
 }
 
 func checkTable(t *rapid.T, hash func(int) uint64) {
-	const keys = 800 // more than a bucket holds
+	const keys = 300 // more than a bucket holds
 	versions := []tableVersion{{}}
 	for change := range rapid.IntRange(1, 8).Draw(t, "changes") {
 		old := versions[rapid.IntRange(0, change).Draw(t, "version")]
