@@ -188,6 +188,9 @@ func (s Snapshots) missing(err error) error {
 	if apiCode(err) == jetstream.JSErrCodeStreamNotFound || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fault.Hint(coded(err), "the bus has no stream for snapshots; `sigctl streams apply --bus %s` makes it", s.b.name)
 	}
+	if fault.Is(coded(err), fault.NotFound) {
+		return fault.Hint(fault.Newf(fault.NotFound, "there is no snapshot of this name"), "`sigctl snapshot ls` shows the names")
+	}
 	return coded(err)
 }
 
