@@ -18,10 +18,11 @@
 //
 // # How
 //
-// A pattern without wildcards is found in one hash lookup by the whole type (leaf.go). The others stand in a trie of segments (trie.go), which is walked with words, "*"
-// and "**" side by side (search.go). What branches widely, the exact patterns and the words
-// below a node, is a persistent hash table (table.go): a change copies the few small nodes
-// on its path, which takes microseconds with a hundred thousand routes.
+// A pattern without wildcards is found in one hash lookup by the whole type. The others
+// stand in a trie of segments (trie.go), which is walked along words, "*" and "**" side by
+// side (search.go). What branches widely, the exact patterns and the words below a node, is
+// a persistent hash table (table.go): a change copies the few small nodes on its path,
+// which takes microseconds with a hundred thousand routes.
 //
 // Because nothing that a reader holds ever changes, a version of a router keeps what it
 // shares with later ones alive: drop versions that are no longer used.

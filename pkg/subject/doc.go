@@ -18,6 +18,8 @@
 //	sig-dlq.shop.<kind>.<name>            a dead letter, in stream SIG_shop_DLQ
 //	sig-later.shop.run.<kind>.<name>      a delivery to be run, in stream SIG_shop_LATER
 //	sig-later.shop.at.<key>               a delivery held back until its time, same stream
+//	sig-later.shop.at.signal.<id>.<key>   a signal held back until its time, same stream
+//	sig-later.shop.at.schedule.<name>     a schedule, same stream
 //	sig-named.<name>                      request and reply with a named target
 //	SIG_shop_JOURNAL                      the bucket of who caused what
 //	SIGMESH_ROUTES, SIGMESH_NODES         buckets of the whole mesh

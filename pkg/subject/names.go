@@ -102,6 +102,39 @@ func (sp Space) Scheduled(bus, key string) string {
 	return sp.Prefix() + "-later." + bus + ".at." + token(key)
 }
 
+// Delayed is the subject that holds one signal back until its time, by its id and source.
+func (sp Space) Delayed(bus, source, id string) string {
+	return sp.Prefix() + "-later." + bus + ".at.signal." + Key(id) + "." + MsgID(source, id)
+}
+
+// DelayedID is the filter of the signals with this id that are held back.
+func (sp Space) DelayedID(bus, id string) string {
+	return sp.Prefix() + "-later." + bus + ".at.signal." + Key(id) + ".*"
+}
+
+// AllDelayed is the filter of every signal that is held back until its time.
+func (sp Space) AllDelayed(bus string) string { return sp.Prefix() + "-later." + bus + ".at.signal.>" }
+
+// Schedule is the subject that holds the schedule of this name.
+func (sp Space) Schedule(bus, name string) string {
+	return sp.Prefix() + "-later." + bus + ".at.schedule." + token(name)
+}
+
+// AllSchedules is the filter of every schedule of the bus.
+func (sp Space) AllSchedules(bus string) string {
+	return sp.Prefix() + "-later." + bus + ".at.schedule.*"
+}
+
+// Fired is the subject that says when the schedule of this name fired last.
+func (sp Space) Fired(bus, name string) string {
+	return sp.Prefix() + "-later." + bus + ".at.fired." + token(name)
+}
+
+// Cancelled is the subject that says that what was held back under this key is not wanted.
+func (sp Space) Cancelled(bus, key string) string {
+	return sp.Prefix() + "-later." + bus + ".at.cancelled." + token(key)
+}
+
 // AllLater is the filter of every delivery of the bus that is to be run later.
 func (sp Space) AllLater(bus string) string { return sp.Prefix() + "-later." + bus + ".>" }
 
