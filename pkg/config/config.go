@@ -52,6 +52,7 @@ type NATS struct {
 	Token      secret.Ref `json:"token" doc:"token that clients of the embedded server must show, or that is shown to url"`
 	Durability string     `json:"durability" default:"sync" enum:"sync|fast" doc:"sync: on disk before it is acknowledged; fast: within ten seconds"`
 	MaxStore   plug.Size  `json:"max_store" doc:"disk the embedded server may use; three quarters of what is free when not given"`
+	Cluster    *Cluster   `json:"cluster" doc:"makes the embedded server one of several that keep replicated streams; three or five, each with node.name"`
 	Prefix     string     `json:"prefix" default:"sig" doc:"first word of every subject and stream; meshes in one account need different ones"`
 }
 
@@ -104,8 +105,14 @@ func (c Config) Validate() error {
 			bad(fault.Newf(fault.Invalid, "only with nats.url; clients of the embedded server show nats.token"), "nats", "creds")
 		}
 	}
+	for _, p := range c.cluster() {
+		bad(p.err, p.path...)
+	}
 	for i, b := range c.Buses {
 		bad(subject.CheckName("bus", b.Name), "buses", strconv.Itoa(i), "name")
+		if b.Replicas > 1 && c.NATS.URL == "" && c.NATS.Cluster == nil {
+			bad(fault.Newf(fault.Invalid, "%d copies need nats.cluster, or nats.url of a cluster", b.Replicas), "buses", strconv.Itoa(i), "replicas")
+		}
 	}
 	for i, s := range c.Sources {
 		bad(c.known(s.Bus), "sources", strconv.Itoa(i), "bus")

@@ -20,6 +20,7 @@ const RandomPort = -1
 
 // Defaults of [Config].
 const (
+	DefaultName       = "signalmesh"
 	DefaultHost       = "127.0.0.1"
 	DefaultMaxMemory  = 256 << 20 // bytes of memory streams
 	DefaultMaxPayload = 8 << 20   // bytes of one message, the most that NATS advises
@@ -63,16 +64,21 @@ type Config struct {
 	MaxPayload int32      // bytes of one message with its headers; DefaultMaxPayload by default
 	Domain     string     // JetStream domain, which leaf nodes need; none by default
 
+	Cluster Cluster // of several servers; none by default
+
 	Log *slog.Logger // nil logs nothing
 }
 
 // withDefaults fills what was left out.
 func (c Config) withDefaults() Config {
 	if c.Name == "" {
-		c.Name = "signalmesh"
+		c.Name = DefaultName
 	}
 	if c.Host == "" {
 		c.Host = DefaultHost
+	}
+	if c.Cluster.enabled() && c.Cluster.Host == "" {
+		c.Cluster.Host = DefaultHost
 	}
 	if c.Durability == "" {
 		c.Durability = Sync
@@ -118,6 +124,7 @@ func (c Config) validate() error {
 			fault.Newf(fault.Denied, "listening on %s without authentication", c.Host),
 			"set a token, listen on 127.0.0.1, or say that the port is meant to be open"))
 	}
+	errs = append(errs, c.validateCluster()...)
 	if len(errs) == 0 {
 		return nil
 	}
@@ -132,7 +139,7 @@ func isLoopback(host string) bool {
 
 // options are fresh for each start: the server writes into what it is given.
 func (c Config) options(port int) *server.Options {
-	return &server.Options{
+	o := &server.Options{
 		ServerName: c.Name, Host: c.Host, Port: port, Authorization: c.Token,
 		MaxPayload: c.MaxPayload,
 
@@ -144,4 +151,6 @@ func (c Config) options(port int) *server.Options {
 		NoSigs: true, DisableJetStreamBanner: true,
 		LameDuckGracePeriod: time.Second, LameDuckDuration: 5 * time.Second,
 	}
+	c.clusterOptions(o)
+	return o
 }

@@ -7,6 +7,8 @@
 //     says which is in force.
 //   - [Start] returns a server that answers: streams are recovered, JetStream is up and the
 //     listener is open. Otherwise it returns an error and nothing is left running.
+//   - A server of a [Cluster] is started when the cluster works: a majority is up, and what
+//     this server keeps is recovered and led.
 //   - A port or a data directory that somebody else uses is a typed error (fault.Conflict)
 //     before anything is touched.
 //   - Nothing in here ends the process or installs signal handlers. What the server calls

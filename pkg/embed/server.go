@@ -30,7 +30,8 @@ type Server struct {
 }
 
 // Start runs a server and returns when it answers. Recovery of large streams takes as long
-// as it takes: ctx is looked at before and after it, not during.
+// as it takes: ctx is looked at before and after it, not during. A server of a cluster
+// answers when a majority is up, and is waited for until ctx ends.
 //
 // Errors are fault.Invalid or Denied for the configuration, fault.Conflict for a port or a
 // directory in use, fault.Unavailable for a server that did not come up.
@@ -60,6 +61,9 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.checkClusterPort(ctx); err != nil {
+		return err
+	}
 	srv, err := server.NewServer(s.cfg.options(port))
 	if err != nil {
 		return fault.Wrap(fault.Invalid, err)
@@ -77,6 +81,9 @@ func (s *Server) start(ctx context.Context) error {
 		return ctx.Err()
 	case !ready:
 		return fault.Newf(fault.Unavailable, "not listening after %s", readyTimeout)
+	}
+	if s.cfg.Cluster.enabled() {
+		return s.quorum(ctx)
 	}
 	return s.Healthy()
 }

@@ -47,11 +47,27 @@ func (n *Node) embed(ctx context.Context, undo *stack) error {
 			return fmt.Errorf("nats.token: %w", err)
 		}
 	}
+	if cfg.Cluster, err = n.cluster(); err != nil {
+		return err
+	}
 	if n.server, err = embed.Start(ctx, cfg); err != nil {
 		return err
 	}
 	undo.push(n.server.Shutdown)
 	return nil
+}
+
+// cluster is what the embedded server knows of the others.
+func (n *Node) cluster() (embed.Cluster, error) {
+	c := n.cfg.NATS.Cluster
+	if c == nil {
+		return embed.Cluster{}, nil
+	}
+	host, port, err := splitListen(c.Listen)
+	if err != nil {
+		return embed.Cluster{}, fmt.Errorf("nats.cluster.listen: %w", err)
+	}
+	return embed.Cluster{Name: c.Name, Host: host, Port: port, Routes: c.Routes, Advertise: c.Advertise}, nil
 }
 
 // dial joins a server outside. One that is not up yet is waited for, because nodes and

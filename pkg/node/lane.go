@@ -69,17 +69,21 @@ func (n *Node) runAgents(ctx context.Context, undo *stack) error {
 func (n *Node) openLane(ctx context.Context, b config.Bus, env dispatch.Env, undo *stack) (*lane, error) {
 	l := new(lane)
 	var err error
-	l.bus, err = bus.Open(ctx, n.conn, bus.Named(b.Name), bus.WithSpace(n.space), bus.Replicas(b.Replicas), bus.WithNode(n.Name()), bus.WithLogger(n.log))
+	l.bus, err = patiently(ctx, n, "bus "+b.Name, func() (*bus.Bus, error) {
+		return bus.Open(ctx, n.conn, bus.Named(b.Name), bus.WithSpace(n.space), bus.Replicas(b.Replicas), bus.WithNode(n.Name()), bus.WithLogger(n.log))
+	})
 	if err != nil {
 		return nil, err
 	}
 	undo.push(l.bus.Close)
-	l.journal, err = journal.Open(ctx, n.conn, journal.For(b.Name), journal.WithSpace(n.space), journal.Replicas(b.Replicas), journal.WithLogger(n.log))
+	l.journal, err = patiently(ctx, n, "journal of bus "+b.Name, func() (*journal.Journal, error) {
+		return journal.Open(ctx, n.conn, journal.For(b.Name), journal.WithSpace(n.space), journal.Replicas(b.Replicas), journal.WithLogger(n.log))
+	})
 	if err != nil {
 		return nil, err
 	}
 	undo.push(l.journal.Close)
-	l.recorder, err = l.journal.Follow(ctx)
+	l.recorder, err = patiently(ctx, n, "journal of bus "+b.Name, func() (*journal.Recorder, error) { return l.journal.Follow(ctx) })
 	if err != nil {
 		return nil, err
 	}

@@ -21,11 +21,14 @@ func (n *Node) join(ctx context.Context, undo *stack) error {
 		buses[i] = b.Name
 	}
 	host, _ := os.Hostname() // only shown to people
-	member, err := mesh.Join(ctx, n.conn, mesh.Info{
+	info := mesh.Info{
 		Name: n.Name(), State: mesh.Starting, Version: n.opts.Version, Started: time.Now(),
 		HTTP: n.HTTPURL(), NATS: n.NATSURL(), Durability: n.Durability(), Buses: buses,
 		Host: host, PID: os.Getpid(),
-	}, mesh.WithSpace(n.space), mesh.WithLogger(n.log), mesh.Replicas(n.replicas()))
+	}
+	member, err := patiently(ctx, n, "nodes", func() (*mesh.Member, error) {
+		return mesh.Join(ctx, n.conn, info, mesh.WithSpace(n.space), mesh.WithLogger(n.log), mesh.Replicas(n.replicas()))
+	})
 	if err != nil {
 		return fmt.Errorf("join the mesh: %w", err)
 	}

@@ -18,7 +18,9 @@ type tableState struct {
 // openRoutes puts the configuration's routes into the mesh, and waits until the mesh's
 // routes are in force here.
 func (n *Node) openRoutes(ctx context.Context, undo *stack) error {
-	store, err := route.OpenStore(ctx, n.conn, n.space, route.Replicas(n.replicas()))
+	store, err := patiently(ctx, n, "routes", func() (*route.Store, error) {
+		return route.OpenStore(ctx, n.conn, n.space, route.Replicas(n.replicas()))
+	})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 // codes of the server's refusals. Anything else that it says about a configuration means
 // that the configuration is wrong.
 var codes = map[jetstream.ErrorCode]fault.Code{
+	10005: fault.Unavailable, // fewer servers in the cluster than copies
 	10008: fault.Unavailable, // system not available
 	10009: fault.Unavailable, // no leader
 	10163: fault.Unavailable, // not ready
@@ -58,7 +59,7 @@ func codedAPI(api *jetstream.APIError, err error) error {
 		return fault.Hint(err, "the server is older than this program and does not know a setting")
 	case api.ErrorCode == 10065:
 		return fault.Hint(err, "another stream stores these subjects; two streams can't share one")
-	case api.ErrorCode == 10074:
+	case api.ErrorCode == 10005, api.ErrorCode == 10074:
 		return fault.Hint(err, "copies need a cluster of as many servers")
 	case code == fault.Exhausted:
 		return fault.Hint(err, "make room on the server, or lower max_bytes in the definition")
