@@ -90,6 +90,7 @@ func (t *tail) receive(m *pull.Msg) {
 	}
 	t.order, t.last = m.Order, m.Sequence
 	t.handle(m)
+	_ = m.Ack() // which only counts, for how much is taken in advance
 }
 
 func (t *tail) current() *pull.Loop {

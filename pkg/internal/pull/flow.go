@@ -35,7 +35,7 @@ func (l *Loop) ask(least int) {
 		return
 	}
 	now := time.Now()
-	n := max(l.pace.look(), least) - have
+	n := max(l.pace.look(now, l.settled.Load()), least) - have
 	if n <= 0 || now.Before(f.calm) || !f.missing.IsZero() {
 		l.mu.Unlock()
 		return

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -89,6 +90,8 @@ type Loop struct {
 	done   chan struct{} // closed when it has ended
 
 	timer *time.Timer // of run
+
+	settled atomic.Uint64 // messages, altogether
 
 	mu    sync.Mutex
 	buf   queue
@@ -217,9 +220,7 @@ func (l *Loop) run() {
 		} else {
 			l.ask(0)
 		}
-		began := time.Now()
 		l.handle(m)
-		l.pace.took(time.Since(began))
 		if m.suspect() {
 			l.isolate(m)
 		}

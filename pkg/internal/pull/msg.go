@@ -87,6 +87,7 @@ func (m *Msg) settle(verdict []byte) error {
 	if m.settled.Swap(true) {
 		return ErrSettled
 	}
+	m.loop.settled.Add(1)
 	m.loop.release(m)
 	if m.done != nil {
 		close(m.done)

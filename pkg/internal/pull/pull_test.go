@@ -3,6 +3,7 @@ package pull_test
 import (
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -239,33 +240,37 @@ func TestSuspectStaysAlone(t *testing.T) {
 	_, js := serve(t)
 	consumer(t, js, time.Minute)
 	fill(t, js, 20)
-	got := make(chan *pull.Msg, 100)
+	suspects, others := make(chan *pull.Msg, 100), make(chan uint64, 100)
+	var handed atomic.Int64
 	start(t, js, pull.Config{}, func(m *pull.Msg) {
-		if m.Sequence != 1 {
+		switch {
+		case m.Sequence != 1:
+			handed.Add(1)
+			others <- m.Sequence
 			ack(t, m)
-			return
-		}
-		if m.Delivered < 3 {
+		case m.Delivered < 3:
 			if err := m.Nak(0); err != nil {
 				t.Errorf("Nak = %v", err)
 			}
-			return
+		default:
+			suspects <- m
 		}
-		got <- m
 	})
-	suspect := await(t, got, "third delivery")
-	fill(t, js, 1) // at least this one waits
-	waiting, began := info(t, js).NumPending, time.Now()
-	for time.Since(began) < 300*time.Millisecond {
-		if p := info(t, js).NumPending; p != waiting || p == 0 {
-			t.Fatalf("%d messages wait while a suspect is out, want the same as before, %d", p, waiting)
+	suspect := await(t, suspects, "third delivery")
+	before := handed.Load()
+	fill(t, js, 5)
+	time.AfterFunc(300*time.Millisecond, func() {
+		if n := handed.Load(); n != before {
+			t.Errorf("%d messages were handed over while a suspect was out", n-before)
 		}
+		ack(t, suspect)
+	})
+	began := time.Now()
+	for range 24 {
+		await(t, others, "the others")
 	}
-	ack(t, suspect)
-	for began = time.Now(); info(t, js).NumPending != 0; {
-		if time.Since(began) > 800*time.Millisecond {
-			t.Fatal("the loop did not go on after the suspect was settled")
-		}
+	if d := time.Since(began); d > 900*time.Millisecond {
+		t.Errorf("the loop went on %s after the suspect was handed over, want as soon as it was settled", d)
 	}
 }
 
