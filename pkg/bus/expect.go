@@ -75,6 +75,24 @@ func (b *Bus) expected(ctx context.Context, e Expectation, o outgoing, refusal e
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return stored{}, coded(err)
 	}
+	if err == nil && last.Sequence > e.last {
+		return b.behind(ctx, e, o, refusal)
+	}
+	return stored{}, conflict(e, refusal)
+}
+
+// behind is expected for when others have published to the type after it.
+func (b *Bus) behind(ctx context.Context, e Expectation, o outgoing, refusal error) (stored, error) {
+	dup, err := b.anyStored(ctx, []outgoing{o})
+	if err == nil && dup {
+		var ack stored
+		if ack, err = b.send(ctx, unconditional(o.msg)); err == nil && ack.sequence > e.last {
+			return stored{ack.sequence, true}, nil
+		}
+	}
+	if err != nil && apiCode(err) != codeBatchDisabled {
+		return stored{}, coded(err)
+	}
 	return stored{}, conflict(e, refusal)
 }
 

@@ -321,3 +321,9 @@ func apiPrefix(o jetstream.JetStreamOptions) string {
 func (b *Bus) lastMessage(ctx context.Context, stream, subj string) (*jetstream.RawStreamMsg, error) {
 	return b.askLeader(ctx, stream, fmt.Appendf(nil, `{"last_by_subj":%q}`, subj))
 }
+
+// nextMessage returns the first message of a stream at a position or after it under a
+// subject, which may have wildcards, as its leader knows it.
+func (b *Bus) nextMessage(ctx context.Context, stream, subj string, sequence uint64) (*jetstream.RawStreamMsg, error) {
+	return b.askLeader(ctx, stream, fmt.Appendf(nil, `{"next_by_subj":%q,"seq":%d}`, subj, sequence))
+}

@@ -360,9 +360,14 @@ func TestSnapshotForms(t *testing.T) {
 	limit := int(b.Conn().MaxPayload())
 	publish(t, b, make1(t, "a.large", noise(limit*5/8)))
 	snap(t, b, "forms", "**")
-	if diff := cmp.Diff(recorded(t, b, "**"), snapped(t, b, "forms")); diff != "" {
-		t.Errorf("in the snapshot (-bus +snapshot):\n%s", diff)
+	want, got := recorded(t, b, "**"), snapped(t, b, "forms")
+	if !slices.EqualFunc(want, got, sameEntry) || len(got) != 10 {
+		t.Errorf("the snapshot holds %v, want as on the bus %v", positions(got), positions(want))
 	}
+}
+
+func sameEntry(x, y bus.Entry) bool {
+	return x.Sequence == y.Sequence && x.Stored.Equal(y.Stored) && bytes.Equal(x.Signal.AppendJSON(nil), y.Signal.AppendJSON(nil))
 }
 
 func TestSnapshotExportImport(t *testing.T) {
