@@ -67,9 +67,14 @@ func (b *Bus) PublishAck(ctx context.Context, signals ...*signal.Signal) ([]Ack,
 	return b.publish(ctx, Expectation{}, signals)
 }
 
-// publish has one error for all ways to fail.
 func (b *Bus) publish(ctx context.Context, expect Expectation, signals []*signal.Signal) ([]Ack, error) {
-	acks, err := b.tryPublish(ctx, expect, signals)
+	return b.publication(ctx, publication{expect: expect}, signals)
+}
+
+// publication publishes as p says, which is otherwise empty. It has one error for all ways
+// to fail.
+func (b *Bus) publication(ctx context.Context, p publication, signals []*signal.Signal) ([]Ack, error) {
+	acks, err := b.tryPublish(ctx, p, signals)
 	switch {
 	case err == nil:
 		return acks, nil
@@ -79,7 +84,7 @@ func (b *Bus) publish(ctx context.Context, expect Expectation, signals []*signal
 	return nil, fmt.Errorf("publish %d signals: %w", len(signals), err)
 }
 
-func (b *Bus) tryPublish(ctx context.Context, expect Expectation, signals []*signal.Signal) ([]Ack, error) {
+func (b *Bus) tryPublish(ctx context.Context, p publication, signals []*signal.Signal) ([]Ack, error) {
 	switch {
 	case len(signals) == 0:
 		return nil, nil
@@ -94,7 +99,7 @@ func (b *Bus) tryPublish(ctx context.Context, expect Expectation, signals []*sig
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	p := publication{b: b, expect: expect, given: signals, acks: make([]Ack, len(signals))}
+	p.b, p.given, p.acks = b, signals, make([]Ack, len(signals))
 	for i, s := range signals {
 		p.acks[i] = Ack{ID: s.ID, Bus: b.name}
 	}
@@ -160,6 +165,7 @@ func effect(cause, s *signal.Signal) *signal.Signal {
 type publication struct {
 	b      *Bus
 	expect Expectation
+	at     time.Time // hold the signals back until then; zero: publish them
 	given  []*signal.Signal
 	acks   []Ack
 	out    []outgoing
@@ -207,6 +213,9 @@ func (p *publication) pass(ctx context.Context, i int) error {
 
 // add encodes a signal for the wire.
 func (p *publication) add(i int, s *signal.Signal) error {
+	if expiry, ok := s.Expiry(); ok && !p.at.IsZero() && !expiry.After(p.at) {
+		return fault.Newf(fault.Invalid, "it expires at %s, before it appears", expiry.Format(time.RFC3339))
+	}
 	subj, err := p.b.space.Signal(p.b.name, s.Type)
 	if err != nil {
 		return err
@@ -233,9 +242,11 @@ func (p *publication) add(i int, s *signal.Signal) error {
 func (b *Bus) store(ctx context.Context, p *publication) error {
 	out := p.unique()
 	var err error
-	switch len(out) {
-	case 0:
-	case 1:
+	switch {
+	case len(out) == 0:
+	case !p.at.IsZero():
+		return b.hold(ctx, p, out)
+	case len(out) == 1:
 		err = b.storeOne(ctx, p, out[0])
 	default:
 		err = b.storeBatch(ctx, p, out)

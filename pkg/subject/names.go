@@ -102,9 +102,10 @@ func (sp Space) Scheduled(bus, key string) string {
 	return sp.Prefix() + "-later." + bus + ".at." + token(key)
 }
 
-// Delayed is the subject that holds one signal back until its time, by its id and source.
-func (sp Space) Delayed(bus, source, id string) string {
-	return sp.Prefix() + "-later." + bus + ".at.signal." + Key(id) + "." + MsgID(source, id)
+// Delayed is the subject that holds one signal back until its time, by its id and its
+// [MsgID].
+func (sp Space) Delayed(bus, id, msgID string) string {
+	return sp.Prefix() + "-later." + bus + ".at.signal." + Key(id) + "." + token(msgID)
 }
 
 // DelayedID is the filter of the signals with this id that are held back.
