@@ -71,24 +71,14 @@ func (r *Rebuilt[S]) Refresh(ctx context.Context) error {
 	if r.config.last > 0 {
 		end = min(end, r.config.last)
 	}
-	for try := 0; r.read < end; try++ {
-		if err := r.advance(ctx, end); err != nil {
-			return err
-		}
-		left, err := r.left(ctx, end)
-		switch {
-		case err != nil:
-			return err
-		case !left:
-			r.read = end
-		case !pause(ctx, try): // the replica that was read from is behind the others
-			return coded(ctx.Err())
-		}
+	if r.read >= end {
+		return nil
 	}
-	return nil
+	return r.advance(ctx, end)
 }
 
-// advance folds what it finds up to a position.
+// advance folds what it finds up to a position, or to the time at which the state is asked
+// for: then it stays there, and no decision can be published on it.
 func (r *Rebuilt[S]) advance(ctx context.Context, end uint64) error {
 	sc := scan{
 		stream: r.b.space.Stream(r.b.name), filters: r.filters,
@@ -109,6 +99,7 @@ func (r *Rebuilt[S]) advance(ctx context.Context, end uint64) error {
 		}
 		r.read, r.last = m.Sequence, m.Sequence
 	}
+	r.read = end
 	return nil
 }
 
@@ -121,22 +112,6 @@ func (r *Rebuilt[S]) add(sequence uint64, s *signal.Signal) error {
 	r.Signals++
 	r.Sequence = sequence
 	return nil
-}
-
-// left asks the leader whether there is something up to a position that was not read: a
-// replica may not have it yet.
-func (r *Rebuilt[S]) left(ctx context.Context, end uint64) (bool, error) {
-	for _, filter := range r.filters {
-		m, err := r.b.nextMessage(ctx, r.b.space.Stream(r.b.name), filter, r.read+1)
-		switch {
-		case fault.Is(err, fault.NotFound):
-		case err != nil:
-			return false, err
-		case m.Sequence <= end && !r.config.past(m.Sequence, m.Time):
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // Read is how far the bus was read: nothing at this position or before it is missing from

@@ -65,6 +65,16 @@ func TestRebuild(t *testing.T) {
 	if past := rebuilt(t, b, "account.*", "a", bus.UntilSequence(6)); past.State != 3 || past.Read() != 6 {
 		t.Errorf("as of position 6: %d, want 3", past.State)
 	}
+	before, err := b.Get(t.Context(), 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := rebuilt(t, b, "account.*", "a", bus.Until(before.Stored))
+	if past.State != 3 {
+		t.Errorf("as of the time of position 6: %d, want 3", past.State)
+	}
+	_, err = b.PublishIf(t.Context(), past.Expectation(), make1(t, "account.deposited", 1))
+	wantCode(t, err, fault.Conflict)
 	kept, err := bus.Rebuild(t.Context(), b, "account.*", "a", 50, balance, bus.FromSequence(32))
 	if err != nil || kept.State != 51 || kept.Signals != 1 {
 		t.Errorf("from a state that was kept: %+v, %v, want 51 with one signal", kept, err)

@@ -174,8 +174,14 @@ func (b *Bus) runScan(ctx context.Context, sc scan, yield func(*pull.Msg) bool) 
 			<-t.Done()
 		}()
 	}
-	if err != nil || pending == 0 && !sc.follow {
+	if err != nil {
 		return err
+	}
+	seen := uint64(0)
+	if pending == 0 && !sc.follow {
+		if over, err := b.over(ctx, sc, seen, end); over || err != nil {
+			return err
+		}
 	}
 	idle := time.NewTicker(idleCheck)
 	defer idle.Stop()
@@ -188,14 +194,23 @@ func (b *Bus) runScan(ctx context.Context, sc scan, yield func(*pull.Msg) bool) 
 			if !yield(m) {
 				return nil
 			}
-			if !sc.follow && (m.Sequence >= end || m.Pending == 0) {
+			seen = m.Sequence
+			if !sc.follow && m.Pending == 0 {
+				if over, err := b.over(ctx, sc, seen, end); over || err != nil {
+					return err
+				}
+			}
+			if !sc.follow && seen >= end {
 				return nil
 			}
 			idle.Reset(idleCheck)
 		case <-idle.C:
 			// A message that was counted may have been deleted since.
-			if left, err := t.waiting(ctx); !sc.follow && err == nil && left == 0 && t.current().Buffered() == 0 {
-				return nil
+			if left, err := t.waiting(ctx); sc.follow || err != nil || left > 0 || t.current().Buffered() > 0 {
+				continue
+			}
+			if over, err := b.over(ctx, sc, seen, end); over || err != nil {
+				return err
 			}
 		case <-t.Done():
 			if err := t.Err(); err != nil {
@@ -206,6 +221,32 @@ func (b *Bus) runScan(ctx context.Context, sc scan, yield func(*pull.Msg) bool) 
 			return ctx.Err()
 		}
 	}
+}
+
+// over reports whether a scan that has got this far, and whose consumer knows of nothing
+// more, has had everything up to its end. The consumer lives with one replica, which may be
+// behind; the leader knows. A scan from a time on that has not met anything yet believes
+// the consumer.
+func (b *Bus) over(ctx context.Context, sc scan, seen, end uint64) (bool, error) {
+	from := max(seen+1, sc.start.sequence)
+	if from > end || seen == 0 && !sc.start.time.IsZero() {
+		return true, nil
+	}
+	filters := sc.filters
+	if len(filters) == 0 {
+		filters = []string{">"}
+	}
+	for _, f := range filters {
+		m, err := b.nextMessage(ctx, sc.stream, f, from)
+		switch {
+		case fault.Is(err, fault.NotFound):
+		case err != nil:
+			return false, err
+		case m.Sequence <= end:
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // scanEnd completes config with the beginning and returns the last position.
