@@ -135,6 +135,14 @@ func quiet[T any](tb testing.TB, c <-chan T, d time.Duration, what string) {
 	}
 }
 
+// hold waits until it is let go, or the test is over.
+func hold(tb testing.TB, let <-chan bool) {
+	select {
+	case <-let:
+	case <-tb.Context().Done():
+	}
+}
+
 // until asks again and again until the answer is true.
 func until(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()

@@ -214,7 +214,7 @@ func TestConcurrency(t *testing.T) {
 			defer running.Add(-1)
 			most.Store(max(most.Load(), n))
 			entered <- true
-			<-let
+			hold(t, let)
 			return nil
 		}, append(slices.Clone(opts), bus.Concurrency(limit))...)
 		publish(t, b, several(t, "a", 20)...)
@@ -457,7 +457,7 @@ func TestCrashHandsOver(t *testing.T) {
 	entered, let := make(chan bool, 10), make(chan bool)
 	sub := subscribe(t, first, "a", func(context.Context, *signal.Signal) error {
 		entered <- true
-		<-let
+		hold(t, let)
 		return nil
 	}, bus.Durable("d"), bus.AckWait(500*time.Millisecond))
 	publish(t, first, several(t, "a", 5)...)
@@ -551,7 +551,7 @@ func TestDrain(t *testing.T) {
 		sub := subscribe(t, b, "a", func(context.Context, *signal.Signal) error {
 			if tries.Add(1) == 1 {
 				entered <- true
-				<-let
+				hold(t, let)
 				return errors.New("once more")
 			}
 			return nil
@@ -641,7 +641,7 @@ func TestSlowHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	let := make(chan bool)
-	slow := subscribe(t, b, "slow", func(context.Context, *signal.Signal) error { <-let; return nil }, bus.MaxInFlight(2))
+	slow := subscribe(t, b, "slow", func(context.Context, *signal.Signal) error { hold(t, let); return nil }, bus.MaxInFlight(2))
 	got := make(chan time.Time, 1)
 	subscribe(t, b, "fast", func(context.Context, *signal.Signal) error { got <- time.Now(); return nil })
 	publish(t, b, several(t, "slow", 3000)...)
