@@ -5,25 +5,30 @@ import (
 	"slices"
 )
 
-// leaf is the routes of one pattern, in order.
+// leaf is the routes of one pattern, in order: first, then more. The zero leaf has none.
 type leaf[T any] struct {
-	entries []*entry[T]
-	single  [1]*entry[T] // the entries of a leaf with one route, which is the usual number
-	first   entry[T]     // the route that the leaf was made for, beside what leads to it
-	edit    edit
+	first entry[T] // in place, as it usually is the only one
+	more  []*entry[T]
+	edit  edit
 }
 
-// entry is a registered route with the numbers that order it: routes come by rank, then by
-// number, both ascending.
+// entry is a registered route: the numbers that order it, rank and then number, both
+// ascending, and what routing needs of it. The rest is out of the way behind route.
 type entry[T any] struct {
 	rank   uint64 // from the pattern and the priority; see rankOf
 	number uint64 // of the registration
-	route  Route[T]
+	when   predicate
+	target T
+	route  *Route[T]
+}
+
+func newEntry[T any](route Route[T], number uint64) entry[T] {
+	return entry[T]{rankOf(&route), number, route.when, route.Target, &route}
 }
 
 // rankOf packs what orders routes before their registration into one number, low first:
 // whether the pattern is exact, its specificity, and the priority.
-func rankOf[T any](r Route[T]) uint64 {
+func rankOf[T any](r *Route[T]) uint64 {
 	rank := uint64(r.Pattern.Specificity())<<8 | uint64(r.Priority-MinPriority)
 	if r.Pattern.IsExact() {
 		rank |= 1 << 63
@@ -31,25 +36,57 @@ func rankOf[T any](r Route[T]) uint64 {
 	return ^rank
 }
 
-func byRank[T any](a, b *entry[T]) int {
-	if a.rank != b.rank {
-		return cmp.Compare(a.rank, b.rank)
-	}
-	return cmp.Compare(a.number, b.number)
+func (x *entry[T]) before(y *entry[T]) bool {
+	return x.rank < y.rank || x.rank == y.rank && x.number < y.number
 }
 
-// insert is the leaf with a route more, in its place. It is the same leaf if the edit made it.
-func (l *leaf[T]) insert(x entry[T], e edit) *leaf[T] {
-	if l == nil {
-		l = &leaf[T]{first: x, edit: e}
-		l.single[0] = &l.first
-		l.entries = l.single[:]
-		return l
+func (x *entry[T]) compare(y *entry[T]) int {
+	return cmp.Or(cmp.Compare(x.rank, y.rank), cmp.Compare(x.number, y.number))
+}
+
+// order sorts what a search found: usually a few, and in good order already.
+func order[T any](found []*entry[T]) {
+	if len(found) > 16 {
+		slices.SortFunc(found, (*entry[T]).compare)
+		return
+	}
+	for i := 1; i < len(found); i++ {
+		x, at := found[i], i
+		for ; at > 0 && x.before(found[at-1]); at-- {
+			found[at] = found[at-1]
+		}
+		found[at] = x
+	}
+}
+
+func (l *leaf[T]) empty() bool { return l.first.route == nil }
+
+func (l *leaf[T]) len() int {
+	if l.empty() {
+		return 0
+	}
+	return 1 + len(l.more)
+}
+
+func (l *leaf[T]) appendTo(found []*entry[T]) []*entry[T] {
+	if l.empty() {
+		return found
+	}
+	return append(append(found, &l.first), l.more...)
+}
+
+// insert puts a route in its place. The leaf must be in the hands of the edit.
+func (l *leaf[T]) insert(x entry[T], e edit) {
+	if l.empty() {
+		l.first, l.edit = x, e
+		return
 	}
 	if l.edit != e {
-		l = &leaf[T]{entries: slices.Clip(l.entries), edit: e} // clipped, so that Insert copies
+		l.more, l.edit = slices.Clip(l.more), e // clipped, so that Insert copies
 	}
-	at, _ := slices.BinarySearchFunc(l.entries, &x, byRank)
-	l.entries = slices.Insert(l.entries, at, &x)
-	return l
+	if x.before(&l.first) {
+		x, l.first = l.first, x
+	}
+	at, _ := slices.BinarySearchFunc(l.more, &x, (*entry[T]).compare)
+	l.more = slices.Insert(l.more, at, &x)
 }

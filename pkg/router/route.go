@@ -19,11 +19,12 @@ const (
 // A Route leads the signals that its pattern selects, and its predicate accepts, to a
 // target. Make one with [To].
 type Route[T any] struct {
-	when     predicate // first, and Pattern late, for the sake of the index's cache lines
+	Pattern  pattern.Pattern
 	Target   T
 	Priority int // among routes of equal specificity the higher comes first; 0 by default
-	Pattern  pattern.Pattern
-	err      error // what was wrong with the arguments of To, for New and With to report
+
+	when predicate
+	err  error // what was wrong with the arguments of To, for New and With to report
 }
 
 type predicate func(*signal.Signal) (bool, error)

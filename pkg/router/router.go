@@ -41,10 +41,13 @@ func (r *Router[T]) With(routes ...Route[T]) (*Router[T], error) {
 	}
 	added := make([]entry[T], len(routes))
 	for i, route := range routes {
-		added[i] = entry[T]{rankOf(route), r.next + uint64(i), route}
+		added[i] = newEntry(route, r.next+uint64(i))
 	}
-	// In order, so that each leaf is only appended to.
-	slices.SortFunc(added, func(a, b entry[T]) int { return byRank(&a, &b) })
+	// Neighbours in the index are then made one after another, and lie together in memory;
+	// and each leaf is only appended to.
+	slices.SortFunc(added, func(a, b entry[T]) int {
+		return cmp.Or(cmp.Compare(a.route.Pattern.String(), b.route.Pattern.String()), a.compare(&b))
+	})
 
 	own, e := *r, newEdit()
 	if own.scratch == nil {
@@ -66,11 +69,17 @@ func (r *Router[T]) insert(x entry[T], e edit) {
 		r.wild.insert(p.Segments(), x, false, e)
 		return
 	}
-	text, h := p.String(), hashType(p.String())
-	old := r.exact.get(text, h)
-	if l := old.insert(x, e); l != old {
-		r.exact.put(text, h, l, e)
+	hash := hashType(p.String())
+	l := r.exact.get(p.String(), hash)
+	if l == nil || l.edit != e {
+		own := new(leaf[T])
+		if l != nil {
+			*own = *l
+		}
+		r.exact.put(p.String(), hash, own, e)
+		l = own
 	}
+	l.insert(x, e)
 }
 
 func check[T any](routes []Route[T]) error {
@@ -91,11 +100,11 @@ func (r *Router[T]) Without(text string) *Router[T] {
 		return r // no route has it
 	}
 	l := r.leafOf(p)
-	if l == nil {
+	if l == nil || l.empty() {
 		return r
 	}
 	own, e := *r, newEdit()
-	own.count -= len(l.entries)
+	own.count -= l.len()
 	if p.IsExact() {
 		own.exact.remove(text, hashType(text), e)
 		return &own
@@ -121,13 +130,13 @@ func (r *Router[T]) Len() int { return r.count }
 // equal router of them.
 func (r *Router[T]) Routes() []Route[T] {
 	entries := make([]*entry[T], 0, r.count)
-	collect := func(l *leaf[T]) { entries = append(entries, l.entries...) }
+	collect := func(l *leaf[T]) { entries = l.appendTo(entries) }
 	r.exact.each(collect)
 	r.wild.each(collect)
 	slices.SortFunc(entries, func(a, b *entry[T]) int { return cmp.Compare(a.number, b.number) })
 	routes := make([]Route[T], len(entries))
 	for i, x := range entries {
-		routes[i] = x.route
+		routes[i] = *x.route
 	}
 	return routes
 }
@@ -144,12 +153,12 @@ func (r *Router[T]) route(s *signal.Signal, yield func(T) bool) {
 	}
 	m := r.find(s.Type)
 	for _, x := range m.found {
-		if x.route.when != nil {
+		if x.when != nil {
 			if ok, _ := x.route.accepts(s); !ok {
 				continue
 			}
 		}
-		if !yield(x.route.Target) {
+		if !yield(x.target) {
 			break
 		}
 	}
@@ -165,7 +174,7 @@ func (r *Router[T]) Match(typ string) iter.Seq[Route[T]] {
 		}
 		m := r.find(typ)
 		for _, x := range m.found {
-			if !yield(x.route) {
+			if !yield(*x.route) {
 				break
 			}
 		}

@@ -38,16 +38,14 @@ func (m *search[T]) run(r *Router[T]) {
 		return
 	}
 	if l := r.exact.get(m.typ, fold(m.words)); l != nil {
-		m.found = append(m.found, l.entries...)
+		m.found = l.appendTo(m.found)
 	}
 	if r.wild == nil {
 		return
 	}
 	exact := len(m.found)
 	m.walk(r.wild, 0)
-	if wild := m.found[exact:]; len(wild) > 1 {
-		slices.SortFunc(wild, byRank)
-	}
+	order(m.found[exact:])
 }
 
 // word is the segment i of the type and its hash.
@@ -71,9 +69,7 @@ func (m *search[T]) walk(n *node[T], i int) {
 		}
 	}
 	if n.end != nil {
-		if l := n.end.here; l != nil {
-			m.found = append(m.found, l.entries...)
-		}
+		m.found = n.end.here.appendTo(m.found)
 		m.walkMany(n.end, i)
 	}
 }
@@ -88,9 +84,7 @@ func (m *search[T]) walkMany(at *end[T], i int) {
 		}
 		m.seen = append(m.seen, at)
 	}
-	if l := at.tail; l != nil {
-		m.found = append(m.found, l.entries...)
-	}
+	m.found = at.tail.appendTo(m.found)
 	n := at.many
 	if n == nil {
 		return

@@ -12,8 +12,8 @@ type node[T any] struct {
 
 // end is what begins where no segment has to follow.
 type end[T any] struct {
-	here   *leaf[T] // the pattern ends
-	tail   *leaf[T] // it ends with a "**" more
+	here   leaf[T]  // the pattern ends
+	tail   leaf[T]  // it ends with a "**" more
 	many   *node[T] // something follows after that "**"
 	nested bool     // the "**" is below another one
 	edit   edit
@@ -24,15 +24,14 @@ type end[T any] struct {
 func (n *node[T]) insert(segs []string, x entry[T], below bool, e edit) {
 	switch {
 	case len(segs) == 0:
-		end := n.ending(e)
-		end.here = end.here.insert(x, e)
+		n.ending(e).here.insert(x, e)
 	case segs[0] != "**":
 		n.sub(segs[0], e).insert(segs[1:], x, below, e)
 	default:
 		end := n.ending(e)
 		end.nested = below
 		if len(segs) == 1 {
-			end.tail = end.tail.insert(x, e)
+			end.tail.insert(x, e)
 		} else {
 			end.many = end.many.own(e)
 			end.many.insert(segs[1:], x, true, e)
@@ -82,7 +81,7 @@ func (n *node[T]) find(segs []string) *leaf[T] {
 		case n.end == nil:
 			return nil
 		case i == len(segs)-1:
-			return n.end.tail
+			return &n.end.tail
 		default:
 			n = n.end.many
 		}
@@ -90,7 +89,7 @@ func (n *node[T]) find(segs []string) *leaf[T] {
 	if n == nil || n.end == nil {
 		return nil
 	}
-	return n.end.here
+	return &n.end.here
 }
 
 // remove takes out the leaf of a pattern that is there, and the nodes that lead nowhere
@@ -116,34 +115,30 @@ func (n *node[T]) removeEnd(segs []string, e edit) {
 	end := n.ending(e)
 	switch len(segs) {
 	case 0:
-		end.here = nil
+		end.here = leaf[T]{}
 	case 1:
-		end.tail = nil
+		end.tail = leaf[T]{}
 	default:
 		end.many = end.many.own(e)
 		if end.many.remove(segs[1:], e); end.many.empty() {
 			end.many = nil
 		}
 	}
-	if end.here == nil && end.tail == nil && end.many == nil {
+	if end.here.empty() && end.tail.empty() && end.many == nil {
 		n.end = nil
 	}
 }
 
 func (n *node[T]) empty() bool { return n.end == nil && n.one == nil && n.words.empty() }
 
-// each calls visit with every leaf.
+// each calls visit with every leaf, also those without routes.
 func (n *node[T]) each(visit func(*leaf[T])) {
 	if n == nil {
 		return
 	}
 	if n.end != nil {
-		if n.end.here != nil {
-			visit(n.end.here)
-		}
-		if n.end.tail != nil {
-			visit(n.end.tail)
-		}
+		visit(&n.end.here)
+		visit(&n.end.tail)
 		n.end.many.each(visit)
 	}
 	n.one.each(visit)
