@@ -29,7 +29,6 @@ const (
 	dueAtOnce  = 32               // published side by side
 	dueAgain   = time.Second      // before what the bus did not take is tried again
 	dueDrain   = 5 * time.Second  // for what is under way when PublishDue ends
-	dedupSpan  = 90 * time.Second // how long a repeat is told by its id alone, with a margin
 	dueAckWait = 10 * time.Second // before another process takes what a dead one held
 )
 
@@ -144,7 +143,7 @@ func (b *Bus) appear(ctx context.Context, m *Message) error {
 	if err != nil {
 		return err
 	}
-	if time.Since(m.Stored) > dedupSpan {
+	if time.Since(m.Stored) > b.stream.CachedInfo().Config.Duplicates/2 {
 		there, err := b.has(ctx, s, m.Stored)
 		if err != nil || there {
 			return err
@@ -163,8 +162,8 @@ func (b *Bus) appear(ctx context.Context, m *Message) error {
 	return err
 }
 
-// has looks for a signal among those stored since then, for when the engine has forgotten
-// its id.
+// has looks for a signal among those stored since then: the engine forgets an id after its
+// dedup window, and what is due may have been published and not acknowledged before that.
 func (b *Bus) has(ctx context.Context, s *signal.Signal, since time.Time) (bool, error) {
 	on := s.Type
 	if p, err := pattern.Parse(on); err != nil || !p.IsExact() {
