@@ -125,7 +125,7 @@ func (b *Bus) stage(ctx context.Context, id string, msgs []*nats.Msg) (last uint
 			continue
 		}
 		staged.Header[headerBatchCommit] = []string{batchCommit}
-		ack, err := b.sendOnce(ctx, staged)
+		ack, err := b.sendOnce(ctx, staged, 1) // a batch takes its time
 		if err != nil {
 			return 0, err
 		}

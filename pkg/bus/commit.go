@@ -181,8 +181,10 @@ func (c *committer) commit(ws []*waiting) (first uint64, err error) {
 	for i, w := range ws {
 		msgs[i] = w.msg
 	}
-	// Bounded by answerTimeout; who waits has a context of their own.
-	last, err := c.b.stage(context.Background(), signal.NewID().String(), msgs)
+	// Who waits has a context of their own, and goes alone when this takes long.
+	ctx, cancel := context.WithTimeout(context.Background(), answerFirst)
+	defer cancel()
+	last, err := c.b.stage(ctx, signal.NewID().String(), msgs)
 	if err == nil {
 		return last - uint64(len(ws)-1), nil
 	}

@@ -24,8 +24,9 @@ const PublishTimeout = 10 * time.Second
 
 const (
 	answerTimeout = 3 * time.Second        // for one answer, before the message is sent again
+	answerFirst   = time.Second            // for the first one: the server may be dead, and another have taken over
 	pauseMin      = 25 * time.Millisecond  // before it is sent again
-	pauseMax      = 500 * time.Millisecond // at most
+	pauseMax      = 250 * time.Millisecond // at most
 )
 
 // An Ack says where a signal lies.
@@ -318,7 +319,7 @@ type stored struct {
 // Nats-Msg-Id, so that sending it again cannot store it twice.
 func (b *Bus) send(ctx context.Context, m *nats.Msg) (stored, error) {
 	for try := 0; ; try++ {
-		ack, err := b.sendOnce(ctx, m)
+		ack, err := b.sendOnce(ctx, m, try)
 		if err == nil {
 			return stored{ack.Sequence, ack.Duplicate}, nil
 		}
@@ -328,8 +329,12 @@ func (b *Bus) send(ctx context.Context, m *nats.Msg) (stored, error) {
 	}
 }
 
-func (b *Bus) sendOnce(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+func (b *Bus) sendOnce(ctx context.Context, m *nats.Msg, try int) (*jetstream.PubAck, error) {
+	wait := answerTimeout
+	if try == 0 {
+		wait = answerFirst
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	return b.js.PublishMsg(ctx, m)
 }

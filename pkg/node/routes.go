@@ -25,7 +25,9 @@ func (n *Node) openRoutes(ctx context.Context, undo *stack) error {
 		return err
 	}
 	n.routes = store
-	if err := n.applyRoutes(ctx, n.cfg.Routes); err != nil {
+	if _, err := patiently(ctx, n, "routes", func() (struct{}, error) {
+		return struct{}{}, n.applyRoutes(ctx, n.cfg.Routes)
+	}); err != nil {
 		return err
 	}
 	n.keep(ctx, undo, task{"routes", n.followRoutes})
