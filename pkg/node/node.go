@@ -160,7 +160,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var undo stack
 	defer undo.run()
 	for _, step := range []func(context.Context, *stack) error{
-		n.listen, n.openSources, n.connect, n.join, n.openLanes, n.runAgents, n.openRoutes, n.serve, n.present,
+		n.listen, n.openSources, n.connect, n.join, n.openLanes, n.publishDue, n.runAgents, n.openRoutes, n.serve, n.present,
 	} {
 		err := step(ctx, &undo)
 		if err != nil && ctx.Err() != nil {
