@@ -283,6 +283,7 @@ func (p *printer) status(s delivery.Status) string {
 		return text.FgRed.Sprint(s)
 	case delivery.Retrying, delivery.Stopped, delivery.Expired:
 		return text.FgYellow.Sprint(s)
+	default:
+		return text.Faint.Sprint(s)
 	}
-	return text.Faint.Sprint(s)
 }

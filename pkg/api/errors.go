@@ -93,6 +93,7 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
 	case fault.Unauthenticated:
 		w.Header().Set("WWW-Authenticate", `Signature realm="webhook"`)
+	default: // the others need no header
 	}
 	writeJSON(w, p.Status, contentTypeProblem, p)
 }

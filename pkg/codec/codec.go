@@ -112,12 +112,13 @@ func unmarshal(form document, body []byte) ([]*signal.Signal, error) {
 		return signal.UnmarshalJSONBatch(body, MaxBatch)
 	case batchMsgpack:
 		return UnmarshalMsgpackBatch(body)
+	default:
+		s, err := unmarshalOne(form, body)
+		if err != nil {
+			return nil, err
+		}
+		return []*signal.Signal{s}, nil
 	}
-	s, err := unmarshalOne(form, body)
-	if err != nil {
-		return nil, err
-	}
-	return []*signal.Signal{s}, nil
 }
 
 // unmarshalOne reads the signal of a document that is not a batch.
@@ -133,8 +134,9 @@ func unmarshalOne(form document, body []byte) (*signal.Signal, error) {
 		return UnmarshalMsgpack(body)
 	case batchJSON, batchMsgpack:
 		return nil, fault.Newf(fault.Invalid, "a batch, where one signal is expected")
+	default:
+		return nil, fault.Newf(fault.Invalid, "unknown CloudEvents format, want json or msgpack")
 	}
-	return nil, fault.Newf(fault.Invalid, "unknown CloudEvents format, want json or msgpack")
 }
 
 // checkSize refuses bodies over [MaxSize].

@@ -62,8 +62,9 @@ func EncodeBatch(batch []*signal.Signal, mode Mode) (contentType string, body []
 	case Msgpack:
 		body, err = MarshalMsgpackBatch(batch)
 		return TypeMsgpackBatch, body, err
+	default:
+		return "", nil, fault.Newf(fault.Invalid, "%s mode has no batches", mode)
 	}
-	return "", nil, fault.Newf(fault.Invalid, "%s mode has no batches", mode)
 }
 
 // FromHTTP reads the signals of an HTTP request or response: a batch or one document by its

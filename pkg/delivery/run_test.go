@@ -77,7 +77,7 @@ func TestRun(t *testing.T) {
 				if d := time.Since(began); d != test.took {
 					t.Errorf("took %s, want %s", d, test.took)
 				}
-				if due := res.Next.Sub(time.Now()); (test.status == delivery.Retrying) != (due == 2*time.Second) {
+				if due := time.Until(res.Next); (test.status == delivery.Retrying) != (due == 2*time.Second) {
 					t.Errorf("next in %s with status %s", due, res.Status)
 				}
 			})
@@ -99,7 +99,7 @@ func TestRunReports(t *testing.T) {
 		}, delivery.Options{OnAttempt: func(a delivery.Attempt, next time.Time) {
 			wait := "-"
 			if !next.IsZero() {
-				wait = next.Sub(time.Now()).String()
+				wait = time.Until(next).String()
 			}
 			got = append(got, fmt.Sprintf("%d at %s took %s: %s %s, next in %s", a.Number, a.At.Sub(began), a.Took, a.Code, a.Error, wait))
 		}})

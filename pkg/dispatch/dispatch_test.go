@@ -14,11 +14,11 @@ import (
 	"github.com/signalmesh/signalmesh/pkg/signal"
 )
 
-func newSignal(t testing.TB, opts ...signal.Option) *signal.Signal {
-	t.Helper()
+func newSignal(tb testing.TB, opts ...signal.Option) *signal.Signal {
+	tb.Helper()
 	s, err := signal.New("order.created", map[string]int{"cents": 4200}, append([]signal.Option{signal.From("/shop"), signal.WithID("o-1")}, opts...)...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -26,6 +26,7 @@ func newSignal(t testing.TB, opts ...signal.Option) *signal.Signal {
 type replier struct{ reply *signal.Signal }
 
 func (r replier) Deliver(context.Context, *signal.Signal) error { return errors.New("not this one") }
+
 func (r replier) Exchange(context.Context, *signal.Signal) (*signal.Signal, error) {
 	return r.reply, nil
 }

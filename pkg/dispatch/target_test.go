@@ -34,7 +34,9 @@ to:
 	}
 	want := []dispatch.Target{
 		{Adapter: "test", Options: []byte(`{"level":"debug","url":"https://a/b?token=x"}`)},
-		{Adapter: "test_noop"}, {Adapter: "test_noop"}, {Adapter: "test_noop"},
+		{Adapter: "test_noop"},
+		{Adapter: "test_noop"},
+		{Adapter: "test_noop"},
 		{Adapter: "later", Options: []byte(`{"any":[1,"two"]}`)},
 	}
 	if diff := cmp.Diff(want, doc.To); diff != "" {

@@ -143,6 +143,4 @@ func nativeList(l traits.Lister) (any, error) {
 	return out, nil
 }
 
-var (
-	_ interpreter.Activation = (*request)(nil)
-)
+var _ interpreter.Activation = (*request)(nil)

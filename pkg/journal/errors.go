@@ -18,10 +18,10 @@ var (
 	ErrOrder = fault.Wrap(fault.Invalid, errors.New("effect before cause"))
 )
 
-// ErrNotFound: nothing is recorded under this id. Code fault.NotFound.
+// ErrNotFound says that nothing is recorded under this id. Code fault.NotFound.
 var ErrNotFound = fault.Wrap(fault.NotFound, errors.New("not in the journal"))
 
-// ErrDataGone: the signal is recorded, but the bus has dropped it by now and its data with
+// ErrDataGone says that the signal is recorded, but the bus has dropped it by now and its data with
 // it. Code fault.NotFound.
 var ErrDataGone = fault.Wrap(fault.NotFound, errors.New("no longer on the bus"))
 

@@ -21,7 +21,7 @@ func (j *Journal) Lag(ctx context.Context) (uint64, error) {
 	return info.NumPending + uint64(info.NumAckPending), nil
 }
 
-// ErrNotFollowed: the bus has no recorder, so nothing on it gets into the journal. Code
+// ErrNotFollowed says that the bus has no recorder, so nothing on it gets into the journal. Code
 // fault.NotFound.
 var ErrNotFollowed = fault.Hint(fault.Wrap(fault.NotFound, errors.New("nobody records this bus")),
 	"a node that serves the bus does: is signald running?")

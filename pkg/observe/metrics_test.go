@@ -2,6 +2,7 @@ package observe_test
 
 import (
 	"bytes"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestExposition(t *testing.T) {
 	m.Gauge("journal_lag", "Signals stored but not recorded.", "default", func() float64 { return 3 })
 
 	rec := httptest.NewRecorder()
-	m.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	problems, err := promlint.New(bytes.NewReader(rec.Body.Bytes())).Lint()
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint = %v, %v, want none", problems, err)

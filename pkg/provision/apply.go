@@ -65,7 +65,7 @@ func (c Change) update(ctx context.Context, js jetstream.JetStream) error {
 			"make the plan again")
 	}
 	next := c.want
-	next.Sealed, next.NoAck, next.Template = live.Sealed, live.NoAck, live.Template //nolint:staticcheck // an update must not drop it
+	next.Sealed, next.NoAck, next.Template = live.Sealed, live.NoAck, live.Template
 	next.Metadata = merge(live.Metadata, c.want.Metadata)
 	_, err = js.UpdateStream(ctx, next)
 	return coded(err)

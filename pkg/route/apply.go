@@ -223,7 +223,7 @@ func (s *Store) Rollback(ctx context.Context, name string, revision uint64, opts
 			return Route{}, fault.Newf(fault.Invalid, "revision %d of route %s is its removal; remove it instead", revision, name)
 		case v.Err != nil:
 			return Route{}, v.Err
-		case !last.Deleted && last.Err == nil && last.Spec.Equal(v.Spec):
+		case !last.Deleted && last.Err == nil && last.Equal(v.Spec):
 			return last.Route, nil
 		}
 		if _, err := s.Put(ctx, v.Spec, v.Owner, last.Revision, opts...); err != nil {

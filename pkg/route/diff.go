@@ -122,13 +122,13 @@ func shown(key string, v any) json.RawMessage {
 	case map[string]any:
 		clean := make(map[string]any, len(x))
 		for k, inner := range x {
-			clean[k] = json.RawMessage(shown(k, inner))
+			clean[k] = shown(k, inner)
 		}
 		return encode(clean)
 	case []any:
 		clean := make([]any, len(x))
 		for i, inner := range x {
-			clean[i] = json.RawMessage(shown(key, inner))
+			clean[i] = shown(key, inner)
 		}
 		return encode(clean)
 	}

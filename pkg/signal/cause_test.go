@@ -136,8 +136,15 @@ func TestHops(t *testing.T) {
 		value any
 		want  int
 	}{
-		{nil, 0}, {int64(3), 3}, {"3", 3}, {"-3", 0}, {"x", 0}, {int64(-1), 0}, {true, 0},
-		{int64(math.MaxInt64), math.MaxInt32}, {"99999999999", 0},
+		{nil, 0},
+		{int64(3), 3},
+		{"3", 3},
+		{"-3", 0},
+		{"x", 0},
+		{int64(-1), 0},
+		{true, 0},
+		{int64(math.MaxInt64), math.MaxInt32},
+		{"99999999999", 0},
 	} {
 		s := &signal.Signal{Extensions: map[string]any{signal.ExtHops: tt.value}}
 		if got := s.Hops(); got != tt.want {

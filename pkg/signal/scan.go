@@ -73,11 +73,11 @@ func (c *scanner) end() error {
 
 // value passes one value of any kind. No space may precede it.
 func (c *scanner) value(depth int) error {
-	switch b := c.peek(); {
-	case b == '"':
+	switch b := c.peek(); b {
+	case '"':
 		_, err := c.str()
 		return err
-	case b == '{' || b == '[':
+	case '{', '[':
 		if depth >= MaxDepth {
 			return fault.Newf(fault.TooLarge, "JSON nested deeper than %d at byte %d", MaxDepth, c.pos)
 		}
@@ -87,11 +87,11 @@ func (c *scanner) value(depth int) error {
 			return c.object(depth + 1)
 		}
 		return c.array(depth + 1)
-	case b == 't':
+	case 't':
 		return c.literal("true")
-	case b == 'f':
+	case 'f':
 		return c.literal("false")
-	case b == 'n':
+	case 'n':
 		return c.literal("null")
 	}
 	return c.number()

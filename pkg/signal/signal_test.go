@@ -112,8 +112,10 @@ func TestNewRefuses(t *testing.T) {
 		{"noncharacter", "a", nil, []signal.Option{signal.About("x\uffff")}, []string{"U+FFFF"}, fault.Invalid},
 		{"long subject", "a", nil, []signal.Option{signal.About(strings.Repeat("x", 1<<14+1))}, []string{"longer than 16384"}, fault.TooLarge},
 		{
-			"everything at once", "a..b", nil, []signal.Option{signal.WithID(""), signal.From("a\nb"), signal.Ext("Foo", 1)},
-			[]string{`"id": required`, `"source": control character U+000A`, "empty segment", `"Foo"`}, fault.Invalid,
+			"everything at once", "a..b", nil,
+			[]signal.Option{signal.WithID(""), signal.From("a\nb"), signal.Ext("Foo", 1)},
+			[]string{`"id": required`, `"source": control character U+000A`, "empty segment", `"Foo"`},
+			fault.Invalid,
 		},
 	}
 	for _, tt := range tests {

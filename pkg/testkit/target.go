@@ -60,9 +60,11 @@ func (r Request) Signal(tb testing.TB) *signal.Signal {
 
 func (r Request) String() string {
 	text := fmt.Sprintf("%d: %s %s", r.Number, r.Method, r.Path)
+	var textSb63 strings.Builder
 	for _, s := range r.Signals {
-		text += fmt.Sprintf(" %s(%s)", s.Type, s.ID)
+		textSb63.WriteString(fmt.Sprintf(" %s(%s)", s.Type, s.ID))
 	}
+	text += textSb63.String()
 	if r.Fault != "" {
 		text += " -> " + r.Fault
 	}

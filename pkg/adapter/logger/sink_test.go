@@ -62,12 +62,19 @@ func TestRecords(t *testing.T) {
 		{`{"level":"warning","include_data":false}`, order, nil, `{"level":"WARN","msg":"SIGNAL: order.created from /shop"}`},
 		{`{"level":"error","max_data":5}`, "ünicode", []signal.Option{signal.ContentType("text/plain")}, `{"level":"ERROR","msg":"SIGNAL: order.created from /shop with data=ünic..."}`},
 		{`{"level":"debug"}`, []byte{0xff, 0}, nil, `{"level":"DEBUG","msg":"SIGNAL: order.created from /shop with data=/wA="}`},
-		{`{"structured":true}`, order, []signal.Option{signal.About("o-1")},
-			`{"level":"INFO","msg":"signal dispatched","event":"signal_dispatched","id":"1","type":"order.created","source":"/shop","subject":"o-1","data":{"cents":42}}`},
-		{`{"structured":true,"max_data":4}`, order, nil,
-			`{"level":"INFO","msg":"signal dispatched","event":"signal_dispatched","id":"1","type":"order.created","source":"/shop","data":"{\"ce..."}`},
-		{`{"structured":true,"include_data":false}`, order, nil,
-			`{"level":"INFO","msg":"signal dispatched","event":"signal_dispatched","id":"1","type":"order.created","source":"/shop"}`},
+		{
+			`{"structured":true}`, order,
+			[]signal.Option{signal.About("o-1")},
+			`{"level":"INFO","msg":"signal dispatched","event":"signal_dispatched","id":"1","type":"order.created","source":"/shop","subject":"o-1","data":{"cents":42}}`,
+		},
+		{
+			`{"structured":true,"max_data":4}`, order, nil,
+			`{"level":"INFO","msg":"signal dispatched","event":"signal_dispatched","id":"1","type":"order.created","source":"/shop","data":"{\"ce..."}`,
+		},
+		{
+			`{"structured":true,"include_data":false}`, order, nil,
+			`{"level":"INFO","msg":"signal dispatched","event":"signal_dispatched","id":"1","type":"order.created","source":"/shop"}`,
+		},
 	}
 	for _, tt := range tests {
 		if got := record(t, tt.options, tt.data, tt.opts...); got != tt.want {

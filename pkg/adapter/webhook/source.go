@@ -159,8 +159,8 @@ func (s *source) Receive(_ context.Context, r *ingress.Request) (ingress.Result,
 	}
 	var res ingress.Result
 	if s.preset.reply != nil {
-		handshake := false
-		if res.Reply, handshake = s.preset.reply(d); handshake {
+		reply, handshake := s.preset.reply(d)
+		if res.Reply = reply; handshake {
 			return res, nil
 		}
 	}

@@ -19,40 +19,40 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // setup runs a server with one stream on "t.>" and connects to it.
-func setup(t testing.TB, d embed.Durability, change ...func(*jetstream.StreamConfig)) (*nats.Conn, jetstream.Stream) {
-	t.Helper()
-	srv, err := embed.Start(t.Context(), embed.Config{Dir: t.TempDir(), Durability: d})
+func setup(tb testing.TB, d embed.Durability, change ...func(*jetstream.StreamConfig)) (*nats.Conn, jetstream.Stream) {
+	tb.Helper()
+	srv, err := embed.Start(tb.Context(), embed.Config{Dir: tb.TempDir(), Durability: d})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(srv.Shutdown)
+	tb.Cleanup(srv.Shutdown)
 	nc, err := srv.Connect()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(nc.Close)
+	tb.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cfg := jetstream.StreamConfig{Name: "T", Subjects: []string{"t.>"}, AllowAtomicPublish: true}
 	for _, f := range change {
 		f(&cfg)
 	}
-	stream, err := js.CreateStream(t.Context(), cfg)
+	stream, err := js.CreateStream(tb.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return nc, stream
 }
 
-func publisher(t testing.TB, nc *nats.Conn) *batch.Publisher {
-	t.Helper()
+func publisher(tb testing.TB, nc *nats.Conn) *batch.Publisher {
+	tb.Helper()
 	p, err := batch.New(nc)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(p.Close)
+	tb.Cleanup(p.Close)
 	return p
 }
 

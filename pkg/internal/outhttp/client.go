@@ -174,7 +174,7 @@ type Response struct {
 func (c *Client) Do(ctx context.Context, method string, header http.Header, body []byte, limit int64) (*Response, error) {
 	timed, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	resp, err := c.transport.RoundTrip(c.request(timed, method, header, body))
+	resp, err := c.transport.RoundTrip(c.request(timed, method, header, body)) //nolint:bodyclose // read closes it
 	if err != nil {
 		return nil, c.noAnswer(ctx, timed, method, err)
 	}

@@ -129,7 +129,9 @@ func TestStatuses(t *testing.T) {
 		wait      time.Duration
 		code      fault.Code
 	}{
-		{status: 200}, {status: 299}, {status: 418},
+		{status: 200},
+		{status: 299},
+		{status: 418},
 		{status: 204, permanent: true, code: fault.Invalid},
 		{status: 302, permanent: true, code: fault.Invalid},
 		{status: 304, permanent: true, code: fault.Invalid},
@@ -141,13 +143,16 @@ func TestStatuses(t *testing.T) {
 		{status: 410, permanent: true, code: fault.NotFound},
 		{status: 413, permanent: true, code: fault.TooLarge},
 		{status: 422, retry: "5", permanent: true, code: fault.Invalid},
-		{status: 408, code: fault.Unavailable}, {status: 425, code: fault.Unavailable},
+		{status: 408, code: fault.Unavailable},
+		{status: 425, code: fault.Unavailable},
 		{status: 429, code: fault.Exhausted},
 		{status: 429, retry: "120", wait: 2 * time.Minute, code: fault.Exhausted},
 		{status: 503, retry: "99999999999", wait: 24 * time.Hour, code: fault.Unavailable},
 		{status: 503, retry: "-3", code: fault.Unavailable},
 		{status: 503, retry: "soon", code: fault.Unavailable},
-		{status: 500, code: fault.Unavailable}, {status: 501, code: fault.Unavailable}, {status: 599, code: fault.Unavailable},
+		{status: 500, code: fault.Unavailable},
+		{status: 501, code: fault.Unavailable},
+		{status: 599, code: fault.Unavailable},
 	}
 	for _, tt := range tests {
 		status, retry = tt.status, tt.retry

@@ -101,7 +101,7 @@ func (n Node) Kind() string {
 	return n.tree.kind.String()
 }
 
-// IsMap, IsList and IsScalar report the shape of n. Null is none of them.
+// IsMap reports whether n is a map. Null is no map, list or scalar.
 func (n Node) IsMap() bool { return n.tree != nil && n.tree.kind == kindMap }
 
 // IsList reports whether n is a list.
@@ -230,7 +230,7 @@ func joinIndex(path string, i int) string { return path + "[" + strconv.Itoa(i) 
 
 func plainKey(key string) bool {
 	for _, r := range key {
-		if !(r == '_' || r == '-' || r == '/' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') {
+		if r != '_' && r != '-' && r != '/' && ('0' > r || r > '9') && ('a' > r || r > 'z') && ('A' > r || r > 'Z') {
 			return false
 		}
 	}

@@ -96,8 +96,10 @@ port: 0x1F90
 		Tags: []string{"one"}, On: true, TLS: &tlsOptions{CA: "/ca.pem"}, Limits: limits{2, 9},
 		Any: map[string]any{"a": []any{int64(1), 2.5, "x", nil, true}}, Modes: []string{"a"}, Port: 8080,
 	}
-	opts := cmp.Options{cmp.AllowUnexported(endpoint{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
-		cmp.Comparer(func(a, b plug.Node) bool { return a.IsZero() == b.IsZero() })}
+	opts := cmp.Options{
+		cmp.AllowUnexported(endpoint{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		cmp.Comparer(func(a, b plug.Node) bool { return a.IsZero() == b.IsZero() }),
+	}
 	if diff := cmp.Diff(want, got, opts); diff != "" {
 		t.Errorf("Decode (-want +got):\n%s", diff)
 	}
