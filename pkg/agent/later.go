@@ -74,7 +74,7 @@ func (a *Agent) refused(ctx context.Context, m *bus.Message, req delivery.Reques
 	if l.Kind != delivery.KindRoute || l.Name == "" { // not even that can be read
 		res.Reason = delivery.ReasonUndecodable
 		l = delivery.Letter{
-			ID:   dispatch.Key(a.bus.Name(), "later", fmt.Sprint(m.Sequence)),
+			ID:   dispatch.Key(a.bus.Name(), "later", strconv.FormatUint(m.Sequence, 10)),
 			Kind: delivery.KindSignal, Name: "undecodable", Header: m.Header, Raw: m.Body,
 		}.Died(res)
 	}

@@ -110,7 +110,7 @@ func (r run) life() string {
 	if r.letter == nil || len(r.letter.Redrives) == 0 {
 		return "0"
 	}
-	return fmt.Sprint(r.letter.Redrives[len(r.letter.Redrives)-1].At.UnixNano())
+	return strconv.FormatInt(r.letter.Redrives[len(r.letter.Redrives)-1].At.UnixNano(), 10)
 }
 
 // bury stores the dead letter of a delivery and returns its id. It tries until that works or
@@ -130,7 +130,7 @@ func (a *Agent) bury(ctx context.Context, r run, v delivery.Verdict, res deliver
 // quarantine puts what lies on the bus but is no signal into the dead letters, as it came.
 func (a *Agent) quarantine(ctx context.Context, m *bus.Message) {
 	l := delivery.Letter{
-		ID:   dispatch.Key(a.bus.Name(), "sequence", fmt.Sprint(m.Sequence)),
+		ID:   dispatch.Key(a.bus.Name(), "sequence", strconv.FormatUint(m.Sequence, 10)),
 		Kind: delivery.KindSignal, Name: "undecodable", Header: m.Header, Raw: m.Body, Sequence: m.Sequence,
 	}
 	a.discard(ctx, m, l.Died(delivery.Result{Reason: delivery.ReasonUndecodable, Err: m.DecodeErr}), m.DecodeErr)

@@ -247,7 +247,8 @@ func TestBatchWithTwins(t *testing.T) {
 	s, other := make1(t, "a", 1), make1(t, "a", 2)
 	acks, err := b.PublishAck(t.Context(), s, other, s)
 	want := []bus.Ack{
-		{ID: s.ID, Bus: "default", Sequence: 1}, {ID: other.ID, Bus: "default", Sequence: 2},
+		{ID: s.ID, Bus: "default", Sequence: 1},
+		{ID: other.ID, Bus: "default", Sequence: 2},
 		{ID: s.ID, Bus: "default", Sequence: 1, Duplicate: true},
 	}
 	if diff := cmp.Diff(want, acks); err != nil || diff != "" {
@@ -340,8 +341,8 @@ func TestExpectSequenceRace(t *testing.T) {
 	}
 	winners := 0
 	for range cap(won) {
-		switch err := await(t, won, "publish"); {
-		case err == nil:
+		switch err := await(t, won, "publish"); err {
+		case nil:
 			winners++
 		default:
 			wantCode(t, err, fault.Conflict)
