@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // zones, for the engine too, where the system has none
 
 	"github.com/signalmesh/signalmesh/pkg/fault"
 )
