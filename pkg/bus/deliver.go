@@ -54,8 +54,10 @@ func (s *Subscription) accept(ctx context.Context, m *Message) {
 
 // wants runs the filter, and looks whether the signal is still of use.
 func (s *Subscription) wants(sig *signal.Signal) (wanted bool, err error) {
-	if expiry, ok := sig.Expiry(); ok && !time.Now().Before(expiry) {
-		return false, nil
+	if _, expires := sig.Ext(signal.ExtExpiry); expires {
+		if expiry, ok := sig.Expiry(); ok && !time.Now().Before(expiry) {
+			return false, nil
+		}
 	}
 	if s.cfg.filter == nil {
 		return true, nil

@@ -24,8 +24,9 @@
 //     after AckWait when it crashes. While it lives, a signal is its own, however long the
 //     handler takes.
 //   - A signal that crashes its process is recognized by its count of deliveries and ends
-//     as a dead letter (reason crash_loop). From its third delivery on it is handled with
-//     no other beside it in the hands of that member, so that others are not blamed.
+//     as a dead letter (reason crash_loop) after MaxAttempts deliveries and three more.
+//     From its third delivery on nothing is taken after it until it has an outcome or a
+//     second has passed, so that its neighbours are not blamed.
 //   - A dead letter that is redriven goes to that subscription and no other.
 //   - A slow subscription holds up neither publishers nor other subscriptions: the bus
 //     keeps what it has not taken.

@@ -138,8 +138,9 @@ type subscribeOption func(*subscribeConfig)
 func (o subscribeOption) subscribe(c *subscribeConfig) { o(c) }
 
 // Durable makes the subscription persistent under this name: letters, digits, "_" and "-".
-// Its position, attempts and dead letters outlive the process, and all subscriptions of the
-// name, here and elsewhere, share its signals.
+// Its position and its dead letters outlive the process, and all subscriptions of the name,
+// here and elsewhere, share its signals. Where it starts counts only when it does not exist
+// yet; the other settings are those of the member that came last.
 func Durable(name string) SubscribeOption {
 	return subscribeOption(func(c *subscribeConfig) { c.name = name })
 }
