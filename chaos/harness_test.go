@@ -204,6 +204,12 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 	return b.buf.Write(p)
 }
 
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 // tail is what is worth printing of a log.
 func (b *syncBuffer) tail() string {
 	b.mu.Lock()

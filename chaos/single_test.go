@@ -14,7 +14,7 @@ func TestKill(t *testing.T) {
 	w := newWorld(t)
 	d := w.single(t)
 	start(t, d)
-	for round := range times(3, 20) {
+	for round := range times(2, 20) {
 		stop := w.load(3)
 		js, done := connect(t, d.NATS)
 		w.broken(t, js, fmt.Sprintf("broken-%d", round))

@@ -93,7 +93,10 @@ func (w *world) publisher(ctx context.Context, name string) {
 
 // publish sends one signal to some node and says how that ended.
 func (w *world) publish(id, typ string) history.Phase {
-	d := w.nodes[rand.IntN(len(w.nodes))]
+	return w.publishTo(w.nodes[rand.IntN(len(w.nodes))], id, typ)
+}
+
+func (w *world) publishTo(d *daemon, id, typ string) history.Phase {
 	w.log.Add(history.Op{Kind: history.Publish, Phase: history.Invoke, ID: id, Type: typ, Note: d.name})
 	phase, note := w.post(d.HTTP, fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/chaos","type":%q,"data":{"n":1}}`, id, typ))
 	w.log.Add(history.Op{Kind: history.Publish, Phase: phase, ID: id, Type: typ, Note: note})
@@ -155,7 +158,7 @@ func (w *world) owed() history.Owed {
 // what is owed.
 func (w *world) judge(t *testing.T, what string) history.Report {
 	t.Helper()
-	js, done := connect(t, w.nodes[0].NATS)
+	js, done := w.connect(t)
 	defer done()
 	w.rest(t, js)
 	r := w.check(t, js)
