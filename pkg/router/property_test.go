@@ -101,7 +101,7 @@ func TestLargeVersions(t *testing.T) {
 		return []string{"exact.w%d", "w%d.*", "*.w%d", "w%d.**", "**.w%d"}[i%5]
 	}
 	pick := func(i int) string { return fmt.Sprintf(name(i), i/5) }
-	const n = 20_000
+	const n = 10_000
 	var routes []router.Route[int]
 	for i := range n {
 		routes = append(routes, router.To(pick(i), i))
