@@ -39,6 +39,8 @@ func (p *program) pub() *cli.Command {
 			&cli.StringFlag{Name: "cause", Usage: "`ID` of the signal that caused it"},
 			&cli.StringFlag{Name: "cause-source", Usage: "`URI` of its source, if several signals have that id"},
 			&cli.IntFlag{Name: "count", Usage: "publish `N` signals that differ in their ids", Value: 1},
+			&cli.DurationFlag{Name: "delay", Usage: "have it appear on the bus after so `LONG`, like 10s or 36h"},
+			&cli.TimestampFlag{Name: "at", Usage: "have it appear on the bus at this `TIME`, RFC3339", Layout: time.RFC3339Nano},
 		),
 	}, 1, 1, publish)
 }
@@ -49,12 +51,18 @@ type receipt struct {
 	Bus       string `json:"bus"`
 	Sequence  uint64 `json:"sequence"`
 	Duplicate bool   `json:"duplicate"`
+
+	At time.Time `json:"at,omitzero"` // when it will appear, if it waits until then
 }
 
 func publish(s *session) error {
 	count := s.cli.Int("count")
 	if count < 1 || count > 1 && s.cli.String("id") != "" {
 		return usagef("--count %d with --id %q: want a positive number, and no id for more than one", count, s.cli.String("id"))
+	}
+	at, err := s.appears(time.Now())
+	if err != nil {
+		return err
 	}
 	first, err := s.signal(s.cli.Args().First())
 	if err != nil {
@@ -71,7 +79,7 @@ func publish(s *session) error {
 	}
 	for sent := 0; sent < count; {
 		n := min(count-sent, bus.MaxBatch)
-		if err := s.publish(b, first, n); err != nil {
+		if err := s.publish(b, first, n, at); err != nil {
 			return err
 		}
 		sent += n
@@ -79,8 +87,24 @@ func publish(s *session) error {
 	return nil
 }
 
-// publish sends n signals like the first, all of them or none.
-func (s *session) publish(b *bus.Bus, like *signal.Signal, n int) error {
+// appears is when the flags have a signal appear on the bus, zero for at once.
+func (s *session) appears(now time.Time) (time.Time, error) {
+	at, delay := s.cli.Timestamp("at"), s.cli.Duration("delay")
+	switch {
+	case at != nil && s.cli.IsSet("delay"):
+		return time.Time{}, usagef("--at and --delay say the same")
+	case delay < 0:
+		return time.Time{}, usagef("--delay %s is negative", delay)
+	case delay > 0:
+		return now.Add(delay).UTC(), nil
+	case at != nil && at.After(now):
+		return at.UTC(), nil
+	}
+	return time.Time{}, nil
+}
+
+// publish sends n signals like the first, all of them or none unless they are delayed.
+func (s *session) publish(b *bus.Bus, like *signal.Signal, n int, at time.Time) error {
 	all := []*signal.Signal{like}
 	if n > 1 {
 		all = make([]*signal.Signal, n)
@@ -91,6 +115,9 @@ func (s *session) publish(b *bus.Bus, like *signal.Signal, n int) error {
 	}
 	ctx, cancel := s.ask()
 	defer cancel()
+	if !at.IsZero() {
+		return s.delay(ctx, b, all, at)
+	}
 	acks, err := b.PublishAck(ctx, all...)
 	if err != nil {
 		return err
@@ -104,7 +131,24 @@ func (s *session) publish(b *bus.Bus, like *signal.Signal, n int) error {
 	return nil
 }
 
+// delay sends signals that are to appear later.
+func (s *session) delay(ctx context.Context, b *bus.Bus, all []*signal.Signal, at time.Time) error {
+	if err := b.PublishAt(ctx, at, all...); err != nil {
+		return err
+	}
+	for _, sig := range all {
+		r := receipt{ID: sig.ID, Bus: b.Name(), At: at}
+		if err := s.out.record(r, r.people); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r receipt) people() string {
+	if !r.At.IsZero() {
+		return fmt.Sprintf("%s  appears on bus %s at %s", clean(r.ID), r.Bus, stamp(r.At))
+	}
 	text := fmt.Sprintf("%s  stored on bus %s at %d", clean(r.ID), r.Bus, r.Sequence)
 	if r.Duplicate {
 		text += ", where it was already"
