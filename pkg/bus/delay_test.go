@@ -14,6 +14,7 @@ import (
 
 	"github.com/signalmesh/signalmesh/pkg/bus"
 	"github.com/signalmesh/signalmesh/pkg/codec"
+	"github.com/signalmesh/signalmesh/pkg/delivery"
 	"github.com/signalmesh/signalmesh/pkg/embed"
 	"github.com/signalmesh/signalmesh/pkg/fault"
 	"github.com/signalmesh/signalmesh/pkg/signal"
@@ -402,5 +403,36 @@ func TestPublishDueEnds(t *testing.T) {
 	b.Close()
 	if err := await(t, ended, "the end"); err != nil && !fault.Is(err, fault.Unavailable) {
 		t.Errorf("PublishDue on a closed bus = %v", err)
+	}
+}
+
+// A signal that expires between two attempts is not tried again; one whose dead letter is
+// redriven keeps the letter.
+func TestExpiryBetweenAttempts(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	calls := make(chan bool, 10)
+	sub := subscribe(t, b, "a", func(context.Context, *signal.Signal) error {
+		calls <- true
+		return errors.New("not now")
+	}, bus.Durable("d"), bus.MaxAttempts(5), bus.Backoff(400*time.Millisecond, 400*time.Millisecond))
+	publish(t, b, make1(t, "a", 1, signal.Expires(time.Now().Add(200*time.Millisecond))))
+	until(t, "the signal to expire", func() bool { return sub.Stats().Expired == 1 })
+	if st := sub.Stats(); len(calls) != 1 || st.Failed != 1 || st.Dead != 0 || st.InFlight != 0 {
+		t.Errorf("%d calls, Stats() = %+v, want one call and one failure", len(calls), st)
+	}
+
+	s := make1(t, "a", 2, signal.Expires(time.Now().Add(time.Second)))
+	quick := subscribe(t, b, "a", func(context.Context, *signal.Signal) error { return fault.Permanent(errors.New("no")) }, bus.Durable("quick"))
+	publish(t, b, s)
+	until(t, "a dead letter", func() bool { return quick.Stats().Dead == 1 })
+	l := letters(t, b, bus.LetterFilter{Name: "quick", Kind: "subscription"})[0]
+	until(t, "it to expire", func() bool { expiry, _ := s.Expiry(); return time.Now().After(expiry) })
+	if err := b.DeadLetters().Redrive(t.Context(), l.ID, "test"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the letter to come back", func() bool { return quick.Stats().Dead == 2 })
+	if l := letters(t, b, bus.LetterFilter{Name: "quick", Kind: "subscription"})[0]; l.Reason != delivery.ReasonExpired || len(l.Redrives) != 1 {
+		t.Errorf("letter = %s with %d redrives, want expired with one", l.Reason, len(l.Redrives))
 	}
 }

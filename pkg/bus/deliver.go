@@ -26,6 +26,7 @@ type job struct {
 	first  int              // number of the first attempt
 	letter *delivery.Letter // of a redrive
 	broken error            // why the handler must not be called
+	late   bool             // the signal expired before an attempt
 }
 
 // accept takes one message of the bus. It blocks while every handler is busy.
@@ -38,6 +39,9 @@ func (s *Subscription) accept(ctx context.Context, m *Message) {
 		return
 	case !s.pattern.Match(m.Signal.Type):
 		s.settled(m, m.Ack())
+		return
+	case expired(m.Signal, time.Now()):
+		s.expire(m, m.Signal)
 		return
 	}
 	wanted, err := s.wants(m.Signal)
@@ -52,13 +56,24 @@ func (s *Subscription) accept(ctx context.Context, m *Message) {
 	})
 }
 
-// wants runs the filter, and looks whether the signal is still of use.
-func (s *Subscription) wants(sig *signal.Signal) (wanted bool, err error) {
-	if _, expires := sig.Ext(signal.ExtExpiry); expires {
-		if expiry, ok := sig.Expiry(); ok && !time.Now().Before(expiry) {
-			return false, nil
-		}
+// expired reports whether a signal is of no use to anybody any more at that time.
+func expired(sig *signal.Signal, at time.Time) bool {
+	if _, expires := sig.Ext(signal.ExtExpiry); !expires {
+		return false
 	}
+	expiry, ok := sig.Expiry()
+	return ok && !at.Before(expiry)
+}
+
+// expire is the end of a signal that nobody needs any more.
+func (s *Subscription) expire(m *Message, sig *signal.Signal) {
+	s.counts.expired.Add(1)
+	s.b.log.Debug("signal has expired", "subscription", s.cfg.name, "signal_id", sig.ID, "type", sig.Type, "sequence", m.Sequence)
+	s.settled(m, m.Ack())
+}
+
+// wants runs the filter.
+func (s *Subscription) wants(sig *signal.Signal) (wanted bool, err error) {
 	if s.cfg.filter == nil {
 		return true, nil
 	}
@@ -149,17 +164,25 @@ func (s *Subscription) deliver(ctx context.Context, j job) {
 				return ctx.Err()
 			}
 			defer func() { slot = false; <-s.slots }()
+			if j.late = expired(j.s, time.Now()); j.late { // while it waited, or before a redrive
+				return fault.Permanent(fault.Newf(fault.Invalid, "the signal expired at %s", j.s.ExtString(signal.ExtExpiry)))
+			}
 			return s.call(ctx, j, attempt)
-		}, delivery.Options{First: j.first, Node: s.b.node, Timeout: s.cfg.timeout, OnAttempt: s.attempted(j)})
+		}, delivery.Options{First: j.first, Node: s.b.node, Timeout: s.cfg.timeout, OnAttempt: s.attempted(&j)})
 	}
 	if slot {
 		<-s.slots
 	}
-	switch res.Status {
-	case delivery.Delivered:
+	switch {
+	case j.late && j.letter == nil:
+		s.expire(j.m, j.s)
+	case res.Status == delivery.Delivered:
 		s.counts.handled.Add(1)
 		s.settled(j.m, j.m.Ack())
-	case delivery.Dead:
+	case res.Status == delivery.Dead:
+		if j.late { // a dead letter that is redriven does not vanish over it
+			res.Reason = delivery.ReasonExpired
+		}
 		s.bury(ctx, j, res)
 	default:
 		s.settled(j.m, j.m.NakWithDelay(0))
@@ -176,9 +199,9 @@ func (s *Subscription) call(ctx context.Context, j job, attempt int) error {
 }
 
 // attempted counts failures, and keeps the stack of a panic, which no letter holds.
-func (s *Subscription) attempted(j job) func(delivery.Attempt, time.Time) {
+func (s *Subscription) attempted(j *job) func(delivery.Attempt, time.Time) {
 	return func(a delivery.Attempt, next time.Time) {
-		if a.OK() {
+		if a.OK() || j.late {
 			return
 		}
 		s.counts.failed.Add(1)

@@ -214,8 +214,8 @@ func (p *publication) pass(ctx context.Context, i int) error {
 
 // add encodes a signal for the wire.
 func (p *publication) add(i int, s *signal.Signal) error {
-	if expiry, ok := s.Expiry(); ok && !p.at.IsZero() && !expiry.After(p.at) {
-		return fault.Newf(fault.Invalid, "it expires at %s, before it appears", expiry.Format(time.RFC3339))
+	if !p.at.IsZero() && expired(s, p.at) {
+		return fault.Newf(fault.Invalid, "it expires at %s, before it appears", s.ExtString(signal.ExtExpiry))
 	}
 	subj, err := p.b.space.Signal(p.b.name, s.Type)
 	if err != nil {

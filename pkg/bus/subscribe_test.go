@@ -263,7 +263,7 @@ func TestFilterAndExpiry(t *testing.T) {
 	}
 	until(t, "everything to have an outcome", func() bool {
 		st := sub.Stats()
-		return st.Skipped == 2 && st.Dead == 1 && st.Handled == 1 && st.InFlight == 0
+		return st.Skipped == 1 && st.Expired == 1 && st.Dead == 1 && st.Handled == 1 && st.InFlight == 0
 	})
 	l := letters(t, b, bus.LetterFilter{})[0]
 	if l.Reason != delivery.ReasonPermanent || !strings.Contains(l.Error, "filter: panic") {

@@ -134,18 +134,19 @@ type Stats struct {
 	Handled     uint64 // signals whose handler succeeded
 	Failed      uint64 // attempts that failed
 	Dead        uint64 // signals that were given up
-	Skipped     uint64 // signals that the filter turned down, or that had expired
+	Skipped     uint64 // signals that the filter turned down
+	Expired     uint64 // signals whose expirytime came before a handler did
 	Undecodable uint64 // messages that are no signals
 	InFlight    int    // signals without an outcome
 }
 
-type counts struct{ handled, failed, dead, skipped, undecodable atomic.Uint64 }
+type counts struct{ handled, failed, dead, skipped, expired, undecodable atomic.Uint64 }
 
 // Stats returns the counts so far.
 func (s *Subscription) Stats() Stats {
 	return Stats{
 		Handled: s.counts.handled.Load(), Failed: s.counts.failed.Load(), Dead: s.counts.dead.Load(),
-		Skipped: s.counts.skipped.Load(), Undecodable: s.counts.undecodable.Load(), InFlight: len(s.room),
+		Skipped: s.counts.skipped.Load(), Expired: s.counts.expired.Load(), Undecodable: s.counts.undecodable.Load(), InFlight: len(s.room),
 	}
 }
 
