@@ -24,6 +24,10 @@ type devNode struct {
 
 func (p *program) dev(c *cli.Context) error {
 	d := &devNode{program: p, cli: c, began: time.Now()}
+	ready := readyFile(c.String("ready-file"))
+	if err := ready.clear(); err != nil {
+		return err
+	}
 	cfg, err := d.load()
 	if err != nil {
 		return err
@@ -39,7 +43,7 @@ func (p *program) dev(c *cli.Context) error {
 		return err
 	}
 	s := service{
-		program: p, load: d.load, ready: readyFile(c.String("ready-file")), hello: d.welcome,
+		program: p, load: d.load, ready: ready, hello: d.welcome,
 		// Closing the terminal ends a node that has no files to read again.
 		final: len(c.StringSlice("config")) == 0,
 		opts: node.Options{ // a port that was asked for is not replaced by another
