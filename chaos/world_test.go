@@ -49,14 +49,20 @@ func newWorld(t *testing.T) *world {
 // single adds the one node of a mesh without a cluster.
 func (w *world) single(t *testing.T) *daemon {
 	t.Helper()
+	return w.singleOn(t, t.TempDir(), "")
+}
+
+// singleOn is single with its data in a folder, and more to say about its server.
+func (w *world) singleOn(t *testing.T, data, nats string) *daemon {
+	t.Helper()
 	d := &daemon{name: "single"}
 	d.config = write(t, "signald.yaml", fmt.Sprintf(`
 node: {name: single, data: %q}
-nats: {listen: %q}
+nats: {listen: %q, %s}
 http: {listen: %q}
 network: {allow: [127.0.0.0/8]}
 log: {level: warn}
-%s`, t.TempDir(), address(port(t)), address(port(t)), w.routes()))
+%s`, data, address(port(t)), nats, address(port(t)), w.routes()))
 	w.nodes = append(w.nodes, d)
 	return d
 }
@@ -97,8 +103,12 @@ func (w *world) publish(id, typ string) history.Phase {
 }
 
 func (w *world) publishTo(d *daemon, id, typ string) history.Phase {
+	return w.publishBody(d, id, typ, "")
+}
+
+func (w *world) publishBody(d *daemon, id, typ, data string) history.Phase {
 	w.log.Add(history.Op{Kind: history.Publish, Phase: history.Invoke, ID: id, Type: typ, Note: d.name})
-	phase, note := w.post(d.HTTP, fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/chaos","type":%q,"data":{"n":1}}`, id, typ))
+	phase, note := w.post(d.HTTP, fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/chaos","type":%q,"data":%q}`, id, typ, data))
 	w.log.Add(history.Op{Kind: history.Publish, Phase: phase, ID: id, Type: typ, Note: note})
 	return phase
 }
