@@ -41,8 +41,9 @@ func (sp Space) Filters(bus string, patterns ...pattern.Pattern) (filters []stri
 		}
 		wide = append(wide, super)
 		if exact {
-			sets = append(sets, spell(segs)...)
-			exact = len(prune(sets)) <= maxFilters
+			spelled := spell(segs)
+			sets = append(sets, spelled...)
+			exact = len(spelled) <= maxFilters && len(prune(sets)) <= maxFilters
 		}
 	}
 	if !exact {
@@ -115,7 +116,8 @@ func superset(segs []string) []string {
 }
 
 // spell gives the filters of a canonical pattern, one for each number of segments that the
-// "**" before the end can stand for. It stops when there are more than maxFilters.
+// "**" before the end can stand for. It stops when there are more than maxFilters, and what
+// it returns then is not all of them.
 func spell(segs []string) [][]string {
 	fixed := 0
 	for _, seg := range segs {
