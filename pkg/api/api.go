@@ -6,7 +6,8 @@
 //   - 202 is answered only after the store has acknowledged. Before that nothing is
 //     promised, and with any other answer nothing was stored, except that after a 503 a
 //     publish may have happened: send it again, under the same id, and it is stored once.
-//   - A batch is stored whole or not at all.
+//   - A batch is stored whole or not at all, unless it is delayed: then it may be in part
+//     after an error, and may be sent again.
 //   - What cannot be served is answered as [Problem], with a stable code, a request id that
 //     is also in the log, and Retry-After where waiting helps.
 //   - Bodies, headers, batches, concurrent requests and open streams are bounded. A stream
@@ -39,6 +40,7 @@ import (
 // Publisher stores signals; *bus.Bus is one.
 type Publisher interface {
 	PublishAck(ctx context.Context, signals ...*signal.Signal) ([]bus.Ack, error)
+	PublishAt(ctx context.Context, at time.Time, signals ...*signal.Signal) error
 }
 
 // History reads what a bus holds and what comes; *bus.Bus is one.

@@ -54,7 +54,7 @@ func (a *API) receive(r *http.Request, name string, hook Hook, body []byte) (ing
 	if err != nil {
 		return res, nil, err
 	}
-	accepted, err := a.publish(r, name, hook.Bus, res.Signals)
+	accepted, err := a.publish(r, name, hook.Bus, time.Time{}, res.Signals)
 	return res, accepted, err
 }
 

@@ -20,8 +20,10 @@ import (
 type Accepted struct {
 	ID        string `json:"id"`
 	Bus       string `json:"bus"`
-	Sequence  uint64 `json:"sequence"`  // position on the bus; 0 when a middleware kept it back
+	Sequence  uint64 `json:"sequence"`  // position on the bus; 0 when a middleware kept it back, or it waits
 	Duplicate bool   `json:"duplicate"` // it was there already
+
+	At time.Time `json:"at,omitzero"` // when it will appear on the bus, if it waits until then
 }
 
 // ingest wraps an operation that brings signals: a bounded number at a time, with a bounded
@@ -63,8 +65,8 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// publish stores signals that came with a request, all or none.
-func (a *API) publish(r *http.Request, entry, busName string, signals []*signal.Signal) ([]Accepted, error) {
+// publish stores signals that came with a request, all or none unless they wait for a time.
+func (a *API) publish(r *http.Request, entry, busName string, at time.Time, signals []*signal.Signal) ([]Accepted, error) {
 	name, b, err := a.bus(busName)
 	if err == nil && b.Publisher == nil {
 		err = fault.Newf(fault.NotFound, "bus %s takes no signals here", name)
@@ -74,6 +76,9 @@ func (a *API) publish(r *http.Request, entry, busName string, signals []*signal.
 	}
 	for _, s := range signals {
 		inheritTrace(s, r.Header)
+	}
+	if !at.IsZero() {
+		return a.delay(r, entry, name, b.Publisher, at, signals)
 	}
 	var acks []bus.Ack
 	if len(signals) > 0 {
@@ -92,6 +97,46 @@ func (a *API) publish(r *http.Request, entry, busName string, signals []*signal.
 		a.metrics.Ingested(entry, outcome)
 	}
 	return accepted, nil
+}
+
+// delay stores signals that are to appear later.
+func (a *API) delay(r *http.Request, entry, name string, p Publisher, at time.Time, signals []*signal.Signal) ([]Accepted, error) {
+	if err := p.PublishAt(r.Context(), at, signals...); err != nil {
+		return nil, err
+	}
+	accepted := make([]Accepted, len(signals))
+	for i, s := range signals {
+		accepted[i] = Accepted{ID: s.ID, Bus: name, At: at}
+		a.metrics.Ingested(entry, "delayed")
+	}
+	return accepted, nil
+}
+
+// appears reads ?at= and ?delay=, which have signals appear on the bus later; zero is at
+// once, and so is a time that has passed.
+func appears(query url.Values, now time.Time) (time.Time, error) {
+	switch {
+	case query.Has("at") && query.Has("delay"):
+		return time.Time{}, fault.Newf(fault.Invalid, "at and delay say the same")
+	case query.Has("delay"):
+		d, err := time.ParseDuration(query.Get("delay"))
+		if err != nil || d < 0 {
+			return time.Time{}, fault.Newf(fault.Invalid, "delay %.64q is not a duration such as 10m", query.Get("delay"))
+		}
+		if d == 0 {
+			return time.Time{}, nil
+		}
+		return now.Add(d).UTC(), nil
+	case query.Has("at"):
+		at, err := time.Parse(time.RFC3339, query.Get("at"))
+		if err != nil {
+			return time.Time{}, fault.Newf(fault.Invalid, "at %.64q is not an RFC 3339 time", query.Get("at"))
+		}
+		if at.After(now) {
+			return at.UTC(), nil
+		}
+	}
+	return time.Time{}, nil
 }
 
 // refused counts what was offered at an entry and not taken, and passes the error on.
@@ -130,6 +175,10 @@ func isTraceParent(text string) bool {
 
 // answer says where one signal lies.
 func (a *API) answer(w http.ResponseWriter, accepted Accepted) {
+	if !accepted.At.IsZero() { // nobody can ask for it yet
+		writeJSON(w, http.StatusAccepted, signal.ContentTypeJSON, accepted)
+		return
+	}
 	location := url.URL{Path: "/v1/signals/" + accepted.ID, RawPath: "/v1/signals/" + url.PathEscape(accepted.ID)}
 	if accepted.Bus != a.cfg.DefaultBus {
 		location.RawQuery = url.Values{"bus": {accepted.Bus}}.Encode()

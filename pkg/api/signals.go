@@ -31,7 +31,11 @@ func (a *API) postSignals(w http.ResponseWriter, r *http.Request, body []byte) e
 }
 
 func (a *API) takeSignals(r *http.Request, body []byte) (accepted []Accepted, batch bool, err error) {
-	query, err := onlyQuery(r, "bus")
+	query, err := onlyQuery(r, "bus", "at", "delay")
+	if err != nil {
+		return nil, false, err
+	}
+	at, err := appears(query, time.Now())
 	if err != nil {
 		return nil, false, err
 	}
@@ -41,7 +45,7 @@ func (a *API) takeSignals(r *http.Request, body []byte) (accepted []Accepted, ba
 	}
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // the codec has read it
 	batch = strings.HasPrefix(mediaType, "application/cloudevents-batch")
-	accepted, err = a.publish(r, "signals", query.Get("bus"), signals)
+	accepted, err = a.publish(r, "signals", query.Get("bus"), at, signals)
 	return accepted, batch, err
 }
 
@@ -56,7 +60,11 @@ func (a *API) postPlain(w http.ResponseWriter, r *http.Request, body []byte) err
 }
 
 func (a *API) takePlain(r *http.Request, body []byte) ([]Accepted, error) {
-	query, err := onlyQuery(r, "bus", "source", "subject", "id")
+	query, err := onlyQuery(r, "bus", "source", "subject", "id", "at", "delay")
+	if err != nil {
+		return nil, err
+	}
+	at, err := appears(query, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +72,7 @@ func (a *API) takePlain(r *http.Request, body []byte) ([]Accepted, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.publish(r, "in", query.Get("bus"), []*signal.Signal{s})
+	return a.publish(r, "in", query.Get("bus"), at, []*signal.Signal{s})
 }
 
 // plainSource is the source of signals whose sender names none.

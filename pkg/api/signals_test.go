@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -53,6 +54,34 @@ func TestPostSignals(t *testing.T) {
 	all := w.stored()
 	if len(all) != 3 || string(all[0].Data) != `{"n":1}` || all[1].Subject != "50% café" || string(all[1].Data) != "plain" || !bytes.Equal(all[2].Data, s.Data) {
 		t.Errorf("stored are %v", all)
+	}
+}
+
+func TestPostDelayed(t *testing.T) {
+	t.Parallel()
+	w := serve(t, nil)
+	one := `{"specversion":"1.0","id":"d-1","source":"/shop","type":"order.created"}`
+	r := w.do("POST", "/v1/signals?at=2100-01-02T03:04:05Z", one, "Content-Type", structured)
+	at := time.Date(2100, 1, 2, 3, 4, 5, 0, time.UTC)
+	if got, want := w.accepted(r), (api.Accepted{ID: "d-1", Bus: "default", At: at}); got != want || r.header.Get("Location") != "" {
+		t.Errorf("POST = %+v at %q, want %+v at no location", got, r.header.Get("Location"), want)
+	}
+	before := time.Now()
+	got := w.accepted(w.do("POST", "/v1/in/order.paid?delay=1h&id=d-2", `{}`))
+	if d := got.At.Sub(before); got.ID != "d-2" || d < time.Hour || d > 2*time.Hour {
+		t.Errorf("POST = %+v, want d-2 in an hour", got)
+	}
+	if n := len(w.stored()); n != 0 {
+		t.Errorf("%d signals are on the bus, want none", n)
+	}
+	for _, query := range []string{"at=2020-01-01T00:00:00Z", "delay=0s"} {
+		if got := w.accepted(w.do("POST", "/v1/in/order.now?"+query, `{}`)); got.Sequence == 0 || !got.At.IsZero() {
+			t.Errorf("POST with %s = %+v, want it stored at once", query, got)
+		}
+	}
+	for _, query := range []string{"at=tomorrow", "delay=soon", "delay=-1s", "delay=1s&at=2100-01-02T03:04:05Z"} {
+		w.problem(w.do("POST", "/v1/in/order.bad?"+query, `{}`), http.StatusBadRequest, fault.Invalid)
+		w.problem(w.do("POST", "/v1/signals?"+query, one, "Content-Type", structured), http.StatusBadRequest, fault.Invalid)
 	}
 }
 
