@@ -16,8 +16,8 @@ import (
 // These tests pin what the engine really does where the mesh works around it. One that
 // fails after an upgrade is news, good or bad: look at the work-around that it names.
 //
-// Not here: optimistic concurrency with wildcards on replicated streams, which needs three
-// servers, and DontListen in a cluster, whose Shutdown never returns.
+// That of replicated streams is in cluster_test.go. Not here: DontListen in a cluster, whose
+// Shutdown never returns.
 
 // stream makes a stream on a server of the test's own.
 func stream(t *testing.T, cfg jetstream.StreamConfig) (*nats.Conn, jetstream.JetStream, jetstream.Stream) {
