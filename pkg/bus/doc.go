@@ -1,4 +1,5 @@
-// Package bus is a named log of signals: publish, subscribe, replay, dead letters.
+// Package bus is a named log of signals: publish, now or later, subscribe, replay, dead
+// letters.
 //
 // # What delivery promises
 //
@@ -41,6 +42,11 @@
 // Messages on the bus that are no signals are passed over and counted.
 //
 // # Time
+//
+// [Bus.PublishAt] stores a signal now and has it appear at its time, once, whatever is
+// restarted meanwhile; [Bus.Schedules] publish again and again. The engine keeps the time,
+// and it takes a process in which [Bus.PublishDue] runs, which every node is, to put on the
+// bus what has come due. A signal that has expired reaches no handler.
 //
 // A handler has as long as it likes, unless [Timeout] bounds it. Its context ends with
 // [Subscription.Stop], not with that of the call that subscribed.
