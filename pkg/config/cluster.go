@@ -38,8 +38,8 @@ func (c Config) cluster() (problems []misfit) {
 	}
 	if err := embed.CheckAddress(cl.Listen); cl.Listen != "" && err != nil {
 		bad(err, "listen")
-	} else if cl.Listen != "" && c.NATS.Token.IsZero() {
-		bad(c.listener(cl.Listen), "listen")
+	} else if cl.Listen != "" && c.NATS.Token.IsZero() && c.listener(cl.Listen) != nil {
+		bad(fault.Newf(fault.Denied, "%s can be reached from other hosts; set nats.token, the same on every node, or network.expose: true in a network of your own", cl.Listen), "listen")
 	}
 	if len(cl.Routes) == 0 {
 		bad(fault.Newf(fault.Invalid, "name the cluster address of at least one other node"), "routes")

@@ -56,7 +56,7 @@ func variables() map[string]plug.Field {
 
 // variableOf is the name of the variable that sets the field, "" if there is none.
 func variableOf(f plug.Field) string {
-	if strings.Count(f.Path, ".") != 1 || strings.Contains(f.Path, "[") {
+	if strings.Count(f.Path, ".") != 1 || strings.Contains(f.Path, "[") || f.Type == "map" {
 		return ""
 	}
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(f.Path, ".", "_"))
