@@ -52,7 +52,7 @@ func (a *Agent) settle(ctx context.Context, m *bus.Message, again bool) {
 			a.handBack(m)
 			return
 		}
-		f.takeOver(earlier)
+		f.takeOver(earlier, m.Stored)
 	}
 	a.fly(ctx, f)
 	if a.finish(ctx, f) {
@@ -73,9 +73,16 @@ func (a *Agent) letGoCarried(jobs []job) {
 	}
 }
 
+// skew is how far apart the clocks of nodes may be. It is less than the window in which the
+// same signal is stored once.
+const skew = time.Minute
+
 // takeOver takes from the verdicts that an earlier holder of the signal left in the journal
 // what is settled, so that it does not run twice, and where the attempts of the rest ended.
-func (f *flight) takeOver(earlier []delivery.Verdict) {
+// Verdicts that are older than the message are about another one: the signal was published
+// again, after the window in which that changes nothing, or replayed.
+func (f *flight) takeOver(earlier []delivery.Verdict, stored time.Time) {
+	earlier = slices.DeleteFunc(earlier, func(v delivery.Verdict) bool { return v.At.Before(stored.Add(-skew)) })
 	for i := range f.verdicts {
 		v := &f.verdicts[i]
 		same := func(e delivery.Verdict) bool { return e.Route == v.Route && e.Target == v.Target }
