@@ -1,6 +1,8 @@
 package bus_test
 
 import (
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
 	"github.com/signalmesh/signalmesh/pkg/bus"
@@ -132,6 +135,9 @@ func TestFiringsThatWaitAreOne(t *testing.T) {
 		return s.CachedInfo().State.LastSeq
 	}
 	until(t, "three firings", func() bool { return waiting() >= 4 })
+	if n := fired(t, b); n != 1 {
+		t.Errorf("%d firings wait, want only the last", n)
+	}
 	if err := b.Schedules().Pause(t.Context(), "s"); err != nil {
 		t.Fatal(err)
 	}
@@ -148,6 +154,77 @@ func TestFiringsThatWaitAreOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "a firing", func() bool { return len(replayed(t, b, "tick")) > 0 })
+}
+
+// fired counts what came due and nobody has taken.
+func fired(tb testing.TB, b *bus.Bus) (n uint64) {
+	tb.Helper()
+	s, err := b.JetStream().Stream(tb.Context(), b.Space().LaterStream(b.Name()))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	info, err := s.Info(tb.Context(), jetstream.WithSubjectFilter(b.Space().AllLater(b.Name())))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for subj, count := range info.State.Subjects {
+		if strings.Contains(subj, ".run.publish.") {
+			n += count
+		}
+	}
+	return n
+}
+
+// What was synced is there after a crash: signals appear, once, and schedules go on. The
+// crash is a copy of the files of a server that runs.
+func TestTimeSurvivesCrash(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv, err := embed.Start(t.Context(), embed.Config{Dir: dir, Durability: embed.Sync})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Shutdown)
+	b := join(t, srv)
+	serveDue(t, b)
+	first, missed, later := several(t, "a.first", 5), several(t, "a.missed", 5), several(t, "a.later", 5)
+	publishAt(t, b, time.Now().Add(50*time.Millisecond), first...)
+	if err := b.Schedules().Put(t.Context(), bus.Schedule{Name: "s", When: "@every 1s", Signal: template(t, "tick")}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "firings", func() bool { return len(replayed(t, b, "tick")) >= 2 })
+	missedAt, laterAt := time.Now().Add(500*time.Millisecond), time.Now().Add(3*time.Second)
+	publishAt(t, b, missedAt, missed...)
+	publishAt(t, b, laterAt, later...)
+	var copied string
+	until(t, "a copy", func() bool { // a file that goes away meanwhile spoils it
+		copied = t.TempDir()
+		return os.CopyFS(copied, os.DirFS(dir)) == nil
+	})
+	ticks := len(replayed(t, b, "tick"))
+	<-time.After(time.Until(missedAt))
+
+	srv, err = embed.Start(t.Context(), embed.Config{Dir: copied})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Shutdown)
+	b = join(t, srv)
+	serveDue(t, b)
+	until(t, "everything", func() bool {
+		return len(delays(t, b)) == 0 && pendingDue(t, b) == 0 && len(replayed(t, b, "tick")) > ticks+1
+	})
+	seen := map[string]int{}
+	for _, s := range replayed(t, b, "**") {
+		if seen[s.ID]++; seen[s.ID] > 1 {
+			t.Errorf("%s %s is on the bus %d times", s.Type, s.ID, seen[s.ID])
+		}
+	}
+	for _, s := range slices.Concat(first, missed, later) {
+		if seen[s.ID] != 1 {
+			t.Errorf("%s %s is on the bus %d times, want once", s.Type, s.ID, seen[s.ID])
+		}
+	}
 }
 
 func TestScheduleSurvivesRestart(t *testing.T) {
