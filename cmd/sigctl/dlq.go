@@ -6,48 +6,78 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/signalmesh/signalmesh/pkg/bus"
 	"github.com/signalmesh/signalmesh/pkg/delivery"
+	"github.com/signalmesh/signalmesh/pkg/subject"
 )
 
 func (p *program) dlq() *cli.Command {
 	filters := []cli.Flag{
+		&cli.StringFlag{Name: "route", Usage: "only of the route `NAME`"},
+		&cli.StringFlag{Name: "sub", Usage: "only of the durable subscription `NAME`"},
+		&cli.StringFlag{Name: "source", Usage: "only of the source `NAME`, which takes signals in"},
 		&cli.StringFlag{Name: "kind", Usage: "only of this `KIND`: route, subscription, signal or source"},
-		&cli.StringFlag{Name: "name", Usage: "only of the route, subscription or source `NAME`; needs --kind"},
 		&cli.StringFlag{Name: "target", Usage: "only of the target `NAME`"},
 		&cli.StringFlag{Name: "reason", Usage: "only given up for this `REASON`: attempts, permanent, expired, ..."},
-		&cli.StringFlag{Name: "fingerprint", Usage: "only failures that look like `THIS` one"},
+		&cli.StringFlag{Name: "fingerprint", Usage: "only failures that look like `THIS` one; dlq groups lists them"},
 		&cli.StringFlag{Name: "since", Usage: "only given up since this `TIME`: RFC3339, or how long ago (1h, 2d)"},
 		limitFlag("at most `N`"),
 	}
-	all := &cli.BoolFlag{Name: "all", Usage: "all that the filters select, instead of naming them"}
+	with := func(more ...cli.Flag) []cli.Flag { return append(filters[:len(filters):len(filters)], more...) }
+	all := &cli.BoolFlag{Name: "all", Usage: "every one, where no filter says which"}
+	dryRun := &cli.BoolFlag{Name: "dry-run", Usage: "only count"}
 	return group("dlq", "see and settle deliveries that ended without success",
-		p.verb(cli.Command{Name: "ls", Usage: "list dead letters, newest first", Flags: filters}, 0, 0, listLetters),
+		p.verb(cli.Command{Name: "ls", Usage: "list dead letters, newest first", Flags: with()}, 0, 0, listLetters),
+		p.verb(cli.Command{Name: "groups", Usage: "put failures that look alike together, the largest group first", Flags: with()}, 0, 0, groupLetters),
 		p.verb(cli.Command{Name: "show", Usage: "show a dead letter with its whole story", ArgsUsage: "ID"}, 1, 1, showLetter),
 		p.verb(cli.Command{
-			Name: "redrive", Usage: "run deliveries once more", ArgsUsage: "ID...",
-			Flags: append(filters[:len(filters):len(filters)], all),
+			Name: "redrive", Usage: "run deliveries once more, by id or by filter, each to its own receiver only", ArgsUsage: "[ID...]",
+			Flags: with(all, dryRun, &cli.Float64Flag{Name: "rate", Usage: "at most `N` per second"}),
 		}, 0, -1, redrive),
 		p.verb(cli.Command{
-			Name: "discard", Usage: "delete dead letters for good", ArgsUsage: "ID...",
-			Flags: append(filters[:len(filters):len(filters)], all),
+			Name: "discard", Usage: "delete dead letters for good, by id or by filter", ArgsUsage: "[ID...]",
+			Flags: with(all, dryRun, &cli.BoolFlag{Name: "yes", Usage: "really delete what a filter or --all selects"}),
 		}, 0, -1, discard),
+		p.verb(cli.Command{
+			Name: "export", Usage: "write whole dead letters, one line of JSON each, oldest first",
+			Flags: with(&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "write to `FILE` instead of standard output"}),
+		}, 0, 0, exportLetters),
 	)
 }
 
-// filter is what the flags select.
+// receivers are the flags that name one, and the kind of it.
+var receivers = []struct {
+	flag string
+	kind delivery.Kind
+}{{"route", delivery.KindRoute}, {"sub", delivery.KindSubscription}, {"source", delivery.KindSource}}
+
+// filter is what the flags select. The zero filter selects all.
 func (s *session) filter() (bus.LetterFilter, error) {
 	c := s.cli
 	f := bus.LetterFilter{
-		Kind: delivery.Kind(c.String("kind")), Name: c.String("name"), Target: c.String("target"),
-		Reason: delivery.Reason(c.String("reason")), Fingerprint: c.String("fingerprint"), Limit: c.Int("limit"),
+		Kind: delivery.Kind(c.String("kind")), Target: c.String("target"), Reason: delivery.Reason(c.String("reason")),
+		Fingerprint: c.String("fingerprint"), Limit: c.Int("limit"),
 	}
-	if f.Name != "" && f.Kind == "" {
-		return f, usagef("--name needs --kind")
+	if f.Limit < 0 {
+		return f, usagef("--limit %d is negative", f.Limit)
+	}
+	for _, r := range receivers {
+		name := c.String(r.flag)
+		if name == "" {
+			continue
+		}
+		if err := subject.CheckName(r.flag, name); err != nil {
+			return f, err
+		}
+		if f.Kind != "" && f.Kind != r.kind || f.Name != "" {
+			return f, usagef("--%s contradicts another filter", r.flag)
+		}
+		f.Kind, f.Name = r.kind, name
 	}
 	if c.IsSet("since") {
 		t, err := moment(c.String("since"), time.Now())
@@ -67,33 +97,24 @@ func (s *session) letters(ctx context.Context) (bus.DeadLetters, error) {
 	return b.DeadLetters(), nil
 }
 
-// selected collects the letters that the flags select.
-func (s *session) selected(ctx context.Context, letters bus.DeadLetters, newest bool) ([]delivery.Letter, error) {
+func listLetters(s *session) error {
 	f, err := s.filter()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	f.Newest = newest
-	var out []delivery.Letter
-	for l, err := range letters.List(ctx, f) {
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, l)
-	}
-	return out, nil
-}
-
-func listLetters(s *session) error {
 	ctx, cancel := s.ask()
 	defer cancel()
 	letters, err := s.letters(ctx)
 	if err != nil {
 		return err
 	}
-	found, err := s.selected(ctx, letters, true)
-	if err != nil {
-		return err
+	f.Newest = true
+	var found []delivery.Letter
+	for l, err := range letters.List(s.cli.Context, f) {
+		if err != nil {
+			return err
+		}
+		found = append(found, l)
 	}
 	type letter = delivery.Letter
 	return list(s.out, found,
@@ -106,6 +127,32 @@ func listLetters(s *session) error {
 		column[letter]{title: "tries", cell: func(l letter) string { return strconv.Itoa(len(l.Attempts)) }, right: true},
 		column[letter]{title: "last", cell: func(l letter) string { return stamp(l.LastAt) }},
 		column[letter]{title: "error", cell: func(l letter) string { return cut(clean(l.Error), maxCell) }},
+	)
+}
+
+func groupLetters(s *session) error {
+	f, err := s.filter()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.ask()
+	defer cancel()
+	letters, err := s.letters(ctx)
+	if err != nil {
+		return err
+	}
+	groups, err := letters.Groups(s.cli.Context, f)
+	if err != nil {
+		return err
+	}
+	type row = bus.LetterGroup
+	return list(s.out, groups,
+		column[row]{title: "count", cell: func(g row) string { return strconv.Itoa(g.Count) }, right: true},
+		column[row]{title: "fingerprint", cell: func(g row) string { return clean(g.Fingerprint) }},
+		column[row]{title: "receivers", cell: func(g row) string { return clean(strings.Join(g.Receivers, ", ")) }},
+		column[row]{title: "first", cell: func(g row) string { return stamp(g.First) }},
+		column[row]{title: "last", cell: func(g row) string { return stamp(g.Last) }},
+		column[row]{title: "error", cell: func(g row) string { return cut(clean(g.Error), maxCell) }},
 	)
 }
 
@@ -156,7 +203,7 @@ func describeLetter(w io.Writer, l delivery.Letter) error {
 	}
 	attempts(&b, l.Attempts)
 	for _, r := range l.Redrives {
-		fmt.Fprintf(&b, "    redriven %s by %s after %d attempts: %s\n", stamp(r.At), clean(r.By), r.Attempts, clean(r.Error))
+		fmt.Fprintf(&b, "    redriven %s by %s after %s: %s\n", stamp(r.At), clean(r.By), count(r.Attempts, "attempt", "attempts"), clean(r.Error))
 	}
 	sig, err := l.Decode()
 	switch {
@@ -170,83 +217,4 @@ func describeLetter(w io.Writer, l delivery.Letter) error {
 	}
 	_, err = w.Write(b.Bytes())
 	return err
-}
-
-// settled is what became of dead letters.
-type settled struct {
-	Redriven  int `json:"redriven,omitempty"`
-	Discarded int `json:"discarded,omitempty"`
-}
-
-// named checks that letters are chosen in exactly one way.
-func (s *session) named() error {
-	if all := s.cli.Bool("all"); all == s.cli.Args().Present() {
-		return usagef("name dead letters by id, or say --all")
-	}
-	return nil
-}
-
-func redrive(s *session) error {
-	if err := s.named(); err != nil {
-		return err
-	}
-	ctx, cancel := s.ask()
-	defer cancel()
-	letters, err := s.letters(ctx)
-	if err != nil {
-		return err
-	}
-	var done settled
-	if s.cli.Bool("all") {
-		f, err := s.filter()
-		if err != nil {
-			return err
-		}
-		done.Redriven, err = letters.RedriveAll(s.cli.Context, f, whoami())
-		if err != nil {
-			return fmt.Errorf("after %d: %w", done.Redriven, err)
-		}
-	}
-	for _, id := range s.cli.Args().Slice() {
-		if err := letters.Redrive(ctx, id, whoami()); err != nil {
-			return err
-		}
-		done.Redriven++
-	}
-	return s.out.document(done, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%d deliveries will run once more\n", done.Redriven)
-		return err
-	})
-}
-
-func discard(s *session) error {
-	if err := s.named(); err != nil {
-		return err
-	}
-	ctx, cancel := s.ask()
-	defer cancel()
-	letters, err := s.letters(ctx)
-	if err != nil {
-		return err
-	}
-	ids := s.cli.Args().Slice()
-	if s.cli.Bool("all") {
-		found, err := s.selected(s.cli.Context, letters, false)
-		if err != nil {
-			return err
-		}
-		for _, l := range found {
-			ids = append(ids, l.ID)
-		}
-	}
-	for _, id := range ids {
-		if err := letters.Discard(s.cli.Context, id); err != nil {
-			return err
-		}
-	}
-	done := settled{Discarded: len(ids)}
-	return s.out.document(done, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%d dead letters are gone\n", done.Discarded)
-		return err
-	})
 }

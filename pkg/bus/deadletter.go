@@ -3,12 +3,12 @@ package bus
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -80,7 +80,7 @@ func (d DeadLetters) write(ctx context.Context, l delivery.Letter) error {
 	}
 	m := &nats.Msg{Subject: d.subject(l), Data: body, Header: nats.Header{}}
 	for range races {
-		old, at, err := d.find(ctx, l.ID)
+		old, at, err := d.last(ctx, m.Subject)
 		switch {
 		case err == nil && len(old.Redrives) >= len(l.Redrives) && old.Sequence == l.Sequence:
 			return nil
@@ -145,17 +145,37 @@ func (d DeadLetters) subject(l delivery.Letter) string {
 // error is yielded once and ends it.
 func (d DeadLetters) List(ctx context.Context, f LetterFilter) iter.Seq2[delivery.Letter, error] {
 	return func(yield func(delivery.Letter, error) bool) {
+		for l, err := range d.selected(ctx, f) {
+			if err != nil {
+				err = fmt.Errorf("list dead letters: %w", err)
+			}
+			if !yield(l.Letter, err) {
+				return
+			}
+		}
+	}
+}
+
+// placed is a letter and where it lies.
+type placed struct {
+	delivery.Letter
+	at uint64
+}
+
+// selected yields what the filter selects, in one way through the stream.
+func (d DeadLetters) selected(ctx context.Context, f LetterFilter) iter.Seq2[placed, error] {
+	return func(yield func(placed, error) bool) {
 		n := 0
 		for m, err := range d.scan(ctx, f) {
 			if err != nil {
-				yield(delivery.Letter{}, fmt.Errorf("list dead letters: %w", err))
+				yield(placed{}, err)
 				return
 			}
 			l, err := readLetter(m.Subject, m.Data)
 			if err != nil || !f.keeps(l) {
 				continue // not ours, or not asked for
 			}
-			if n++; !yield(l, nil) || n == f.Limit {
+			if n++; !yield(placed{l, m.Sequence}, nil) || n == f.Limit {
 				return
 			}
 		}
@@ -232,8 +252,13 @@ func (d DeadLetters) find(ctx context.Context, id string) (delivery.Letter, uint
 	if err := subject.CheckName("dead letter", id); err != nil {
 		return delivery.Letter{}, 0, fault.Wrap(fault.NotFound, err)
 	}
-	any := strings.TrimSuffix(d.b.space.AllDead(d.b.name), ">") + "*.*." + id
-	m, err := d.b.lastMessage(ctx, d.b.space.DeadStream(d.b.name), any)
+	// The engine looks through all subjects for it: a millisecond at some ten thousand.
+	return d.last(ctx, strings.TrimSuffix(d.b.space.AllDead(d.b.name), ">")+"*.*."+id)
+}
+
+// last returns the last letter under a subject and its position.
+func (d DeadLetters) last(ctx context.Context, subj string) (delivery.Letter, uint64, error) {
+	m, err := d.b.lastMessage(ctx, d.b.space.DeadStream(d.b.name), subj)
 	if err != nil {
 		return delivery.Letter{}, 0, err
 	}
@@ -252,61 +277,10 @@ func readLetter(subj string, body []byte) (delivery.Letter, error) {
 	return l, nil
 }
 
-// Redrive has exactly the delivery of a letter run once more, in the name of whoever orders
-// it, and takes the letter away. If it fails again the letter comes back under the same id
-// with its history. It returns when that is stored; a crash in between leaves the letter
-// there as well.
-func (d DeadLetters) Redrive(ctx context.Context, id, by string) error {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	l, at, err := d.find(ctx, id)
-	if err == nil {
-		err = d.redrive(ctx, l, at, by)
-	}
-	if err != nil {
-		return fmt.Errorf("redrive dead letter %.64s: %w", id, err)
-	}
-	return nil
-}
-
-func (d DeadLetters) redrive(ctx context.Context, l delivery.Letter, at uint64, by string) error {
-	if l.Kind != delivery.KindRoute && l.Kind != delivery.KindSubscription {
-		return fault.Newf(fault.Invalid, "a dead letter of kind %s has no receiver to be delivered to", l.Kind)
-	}
-	if len(l.Signal) == 0 {
-		if _, err := d.b.Get(ctx, l.Sequence); err != nil {
-			return fmt.Errorf("the letter does not carry its signal: %w", err)
-		}
-	}
-	now := time.Now()
-	if err := d.b.later(ctx, fmt.Sprintf("redrive-%s-%d-%d", l.ID, at, len(l.Redrives)), l.Request(now, by), now); err != nil {
-		return err
-	}
-	return d.remove(ctx, at)
-}
-
-// RedriveAll redrives what the filter selects and says how many deliveries that were. The
-// first error ends it.
-func (d DeadLetters) RedriveAll(ctx context.Context, f LetterFilter, by string) (int, error) {
-	n := 0
-	for l, err := range d.List(ctx, f) {
-		if err == nil {
-			err = d.Redrive(ctx, l.ID, by)
-		}
-		if err != nil && !fault.Is(err, fault.NotFound) { // someone else has just taken it
-			return n, err
-		}
-		if err == nil {
-			n++
-		}
-	}
-	return n, nil
-}
-
 // Discard deletes a letter for good; the error is coded NotFound when there is none.
 func (d DeadLetters) Discard(ctx context.Context, id string) error {
 	_, at, err := d.find(ctx, id)
-	if err == nil || at > 0 {
+	if err == nil || at > 0 { // also one that can't be read
 		err = d.remove(ctx, at)
 	}
 	if err != nil {
@@ -315,14 +289,46 @@ func (d DeadLetters) Discard(ctx context.Context, id string) error {
 	return nil
 }
 
+// DiscardAll deletes what the filter selects for good and says how many that were. The
+// first error ends it.
+func (d DeadLetters) DiscardAll(ctx context.Context, f LetterFilter) (int, error) {
+	var n atomic.Int64
+	err := d.each(ctx, f, 0, func(ctx context.Context, l placed) error {
+		err := d.remove(ctx, l.at)
+		if err == nil {
+			n.Add(1)
+		}
+		return err
+	})
+	if err != nil {
+		return int(n.Load()), fmt.Errorf("discard dead letters: %w", err)
+	}
+	return int(n.Load()), nil
+}
+
 // remove deletes what lies at a position of the dead letters, if it is still there.
 func (d DeadLetters) remove(ctx context.Context, at uint64) error {
-	s, err := d.b.js.Stream(ctx, d.b.space.DeadStream(d.b.name))
+	stream := d.b.space.DeadStream(d.b.name)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	r, err := d.b.nc.RequestWithContext(ctx, apiPrefix(d.b.js.Options())+"STREAM.MSG.DELETE."+stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, at))
 	if err != nil {
 		return coded(err)
 	}
-	if err := s.DeleteMsg(ctx, at); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-		return coded(err)
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
 	}
-	return nil
+	if err := json.Unmarshal(r.Data, &answer); err != nil {
+		return fault.Wrap(fault.Internal, err)
+	}
+	if answer.Error == nil || !d.there(ctx, at) { // the engine has several ways to say that it is gone
+		return nil
+	}
+	return coded(answer.Error)
+}
+
+// there reports whether a letter still lies at a position, as far as anybody knows.
+func (d DeadLetters) there(ctx context.Context, at uint64) bool {
+	_, err := d.b.askLeader(ctx, d.b.space.DeadStream(d.b.name), fmt.Appendf(nil, `{"seq":%d}`, at))
+	return !fault.Is(err, fault.NotFound)
 }
