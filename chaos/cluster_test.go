@@ -40,7 +40,7 @@ func (w *world) cluster(t *testing.T, between func(name, address string) string)
 		if i == 0 {
 			table = w.routes()
 		}
-		d.config = write(t, "signald.yaml", fmt.Sprintf(`
+		d.configs = append(d.configs, write(t, "signald.yaml", fmt.Sprintf(`
 node: {name: %s, data: %q}
 nats:
   listen: %q
@@ -48,7 +48,7 @@ nats:
 buses: [{name: default, replicas: 3}]
 http: {listen: %q}
 network: {allow: [127.0.0.0/8]}
-%s`, d.name, t.TempDir(), address(port(t)), listen[i], routes[i], strings.Join(routes[:], ", "), address(port(t)), table))
+%s`, d.name, t.TempDir(), address(port(t)), listen[i], routes[i], strings.Join(routes[:], ", "), address(port(t)), table)))
 		w.nodes = append(w.nodes, d)
 	}
 	start(t, w.nodes...)

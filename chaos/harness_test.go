@@ -50,11 +50,12 @@ func TestMain(m *testing.M) {
 // A daemon is a signald that can be started again after its end, with the same
 // configuration and the same addresses.
 type daemon struct {
-	name, config string
-	log          syncBuffer // of all its lives
-	cmd          *exec.Cmd
-	dead         chan struct{}
-	NATS, HTTP   string // known from the first start on; they stay
+	name       string
+	configs    []string
+	log        syncBuffer // of all its lives
+	cmd        *exec.Cmd
+	dead       chan struct{}
+	NATS, HTTP string // known from the first start on; they stay
 }
 
 // launch starts the process and does not wait for it to be ready.
@@ -65,7 +66,11 @@ func (d *daemon) launch(t *testing.T) (ready func() bool) {
 		t.Fatalf("build: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "ready.json")
-	d.cmd = exec.Command(filepath.Join(dir, "signald"), "run", "--config", d.config, "--ready-file", file)
+	args := []string{"run"}
+	for _, c := range d.configs {
+		args = append(args, "--config", c)
+	}
+	d.cmd = exec.Command(filepath.Join(dir, "signald"), append(args, "--ready-file", file)...)
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -117,13 +122,20 @@ func (d *daemon) kill(t *testing.T) {
 	<-d.dead
 }
 
+// interrupt asks the process to end.
+func (d *daemon) interrupt() {
+	if d.cmd != nil {
+		_ = d.cmd.Process.Signal(os.Interrupt)
+	}
+}
+
 // stop asks the process to end and waits until it has.
 func (d *daemon) stop(t *testing.T) {
 	t.Helper()
 	if d.cmd == nil {
 		return
 	}
-	_ = d.cmd.Process.Signal(os.Interrupt)
+	d.interrupt()
 	select {
 	case <-d.dead:
 	case <-time.After(30 * time.Second):

@@ -39,6 +39,9 @@ func newWorld(t *testing.T) *world {
 	w.clients = &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	t.Cleanup(w.clients.CloseIdleConnections)
 	t.Cleanup(func() {
+		for _, d := range w.nodes { // together: the last of a cluster would wait for the others
+			d.interrupt()
+		}
 		for _, d := range w.nodes {
 			d.stop(t)
 		}
@@ -56,13 +59,13 @@ func (w *world) single(t *testing.T) *daemon {
 func (w *world) singleOn(t *testing.T, data, nats string) *daemon {
 	t.Helper()
 	d := &daemon{name: "single"}
-	d.config = write(t, "signald.yaml", fmt.Sprintf(`
+	d.configs = append(d.configs, write(t, "signald.yaml", fmt.Sprintf(`
 node: {name: single, data: %q}
 nats: {listen: %q, %s}
 http: {listen: %q}
 network: {allow: [127.0.0.0/8]}
 log: {level: warn}
-%s`, data, address(port(t)), nats, address(port(t)), w.routes()))
+%s`, data, address(port(t)), nats, address(port(t)), w.routes())))
 	w.nodes = append(w.nodes, d)
 	return d
 }
