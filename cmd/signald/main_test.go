@@ -23,7 +23,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"signald": main}) }
+func TestMain(m *testing.M) {
+	commands := map[string]func(){"signald": main}
+	if _, err := exec.LookPath("curl"); err != nil || filepath.Base(os.Args[0]) == "curl" {
+		commands["curl"] = curl
+	}
+	testscript.Main(m, commands)
+}
 
 var update = flag.Bool("update", false, "rewrite what scripts compare with")
 
@@ -181,7 +187,7 @@ func TestBadReload(t *testing.T) {
 	write("new, typ: x")
 	n.hangUp <- syscall.SIGHUP
 	n.hangUp <- syscall.SIGHUP // taken when the first one is dealt with
-	if got := n.stderr.String(); !strings.Contains(got, "signald: the configuration is not reloaded: ") || !strings.Contains(got, `did you mean "type"?`) {
+	if got := n.stderr.String(); !strings.Contains(got, "signald: the configuration is not reloaded: ") || !strings.Contains(got, "sources[0].typ: unknown key") {
 		t.Errorf("stderr = %s, want the reason", got)
 	}
 	write("newer")
