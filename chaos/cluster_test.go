@@ -135,6 +135,7 @@ func (w *world) gaps(since time.Time) (publish, consume time.Duration) {
 func TestClusterKill(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(t, nil)
+	w.tail(t)
 	var publish, consume time.Duration // the worst
 	for round := range times(1, 7) {
 		stop := w.load(3)
@@ -181,6 +182,7 @@ func TestClusterKill(t *testing.T) {
 func TestClusterCutOff(t *testing.T) {
 	w, wall := newWorld(t), newWall()
 	w.cluster(t, wall.between(t))
+	w.tail(t)
 	for round := range times(1, 5) {
 		stop := w.load(3)
 		let(500*time.Millisecond, time.Second)

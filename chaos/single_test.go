@@ -14,6 +14,7 @@ func TestKill(t *testing.T) {
 	w := newWorld(t)
 	d := w.single(t)
 	start(t, d)
+	w.tail(t)
 	for round := range times(2, 20) {
 		stop := w.load(3)
 		js, done := connect(t, d.NATS)

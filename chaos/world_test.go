@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +30,8 @@ type world struct {
 	*targets
 	nodes   []*daemon
 	clients *http.Client
-	follow  bool // a subscription is owed every signal, too
+	follow  bool           // a subscription is owed every signal, too
+	tailed  *atomic.Uint64 // how far the tail is; nil without one
 	rounds  int
 }
 
@@ -163,14 +165,24 @@ func (w *world) owed() history.Owed {
 		if w.follow {
 			to = append(to, "sub")
 		}
+		if w.tailed != nil {
+			to = append(to, "tail")
+		}
 		return to
-	}}
+	}, OrderBy: map[string]func(string) string{"tail": func(string) string { return "all" }}}
 }
 
 // judge waits for the mesh to come to rest, looks at what is in it and holds the history to
 // what is owed.
 func (w *world) judge(t *testing.T, what string) history.Report {
 	t.Helper()
+	for _, d := range w.nodes {
+		select {
+		case <-d.dead:
+			t.Errorf("%s: node %s ended by itself: %s", what, d.name, d.log.tail())
+		default:
+		}
+	}
 	js, done := w.connect(t)
 	defer done()
 	w.rest(t, js)
@@ -217,6 +229,10 @@ func (w *world) rest(t *testing.T, js jetstream.JetStream) {
 			}
 			idle = idle && info.NumPending == 0 && info.NumAckPending == 0
 			state = append(state, fmt.Sprintf("%v: %d not taken, %d not settled", c, info.NumPending, info.NumAckPending))
+		}
+		if w.tailed != nil {
+			idle = idle && w.ended(t, js)
+			state = append(state, fmt.Sprintf("tail at %d", w.tailed.Load()))
 		}
 		return idle
 	}) {
