@@ -46,6 +46,9 @@ func (r *run) goOn(attempts []delivery.Attempt) {
 
 // key identifies the delivery over all attempts, nodes and redrives.
 func (r run) key(bus string) string {
+	if id := r.s.ExtString(signal.ExtReplay); id != "" { // meant to be taken once more
+		return dispatch.Key(bus, r.s.Source, r.s.ID, r.route, r.target, id)
+	}
 	return dispatch.Key(bus, r.s.Source, r.s.ID, r.route, r.target)
 }
 

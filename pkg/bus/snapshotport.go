@@ -66,6 +66,32 @@ func (s Snapshots) Import(ctx context.Context, name string, from io.Reader) (Sna
 	return d, nil
 }
 
+// Select yields of the entries what a replay with this pattern and these options would:
+// those of an archive, of a snapshot, or of any other source. There is nothing to follow.
+func Select(from iter.Seq2[Entry, error], on string, opts ...ReplayOption) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		p, cfg, err := replaying(on, opts)
+		if err != nil {
+			yield(Entry{}, fmt.Errorf("replay %.256s: %w", on, err))
+			return
+		}
+		n := 0
+		for e, err := range from {
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			if e.Sequence < cfg.start.sequence || e.Stored.Before(cfg.start.time) || cfg.past(e.Sequence, e.Stored) ||
+				!p.Match(e.Signal.Type) || !cfg.keeps(e.Signal) {
+				continue // what comes later may be older: an archive has any order
+			}
+			if n++; !yield(e, nil) || n == cfg.limit {
+				return
+			}
+		}
+	}
+}
+
 // WriteLine writes a signal as CloudEvents JSON in one line.
 func WriteLine(to io.Writer, s *signal.Signal) error {
 	doc, err := s.MarshalJSON()

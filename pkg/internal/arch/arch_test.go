@@ -26,7 +26,7 @@ var rows = [][]string{
 	},
 	{"pkg/provision", "pkg/embed", "pkg/dispatch/dispatchtest", "pkg/ingress/ingresstest", "pkg/signal/signaltest"},
 	{"pkg/bus", "pkg/journal", "pkg/mesh", "pkg/route"},
-	{"pkg/adapter/*", "pkg/testkit", "pkg/agent", "pkg/config"},
+	{"pkg/adapter/*", "pkg/testkit", "pkg/agent", "pkg/config", "pkg/replay"},
 	{"pkg/adapter/std", "pkg/api"},
 	{"pkg/node"},
 	{"cmd/signald", "cmd/sigctl"},
@@ -40,7 +40,7 @@ var standardOnly = []string{"pkg/signal", "pkg/pattern", "pkg/fault"}
 var fences = map[string][]string{
 	"github.com/nats-io/nats-server/v2": {"pkg/embed", "pkg/testkit", "pkg/node", "cmd/signald"},
 	"cel.dev/cel-go": {
-		"pkg/expr", "pkg/route", "pkg/agent", "pkg/config", "pkg/adapter/*", "pkg/adapter/std",
+		"pkg/expr", "pkg/route", "pkg/replay", "pkg/agent", "pkg/config", "pkg/adapter/*", "pkg/adapter/std",
 		"pkg/api", "pkg/node", "cmd/signald", "cmd/sigctl",
 	},
 	"github.com/urfave/cli/v2": {"cmd/signald", "cmd/sigctl"},
@@ -49,7 +49,7 @@ var fences = map[string][]string{
 	},
 	"github.com/jedib0t/go-pretty/v6": {"cmd/sigctl"},
 	"github.com/vmihailenco/msgpack/v5": {
-		"pkg/codec", "pkg/bus", "pkg/journal", "pkg/testkit", "pkg/agent", "pkg/config",
+		"pkg/codec", "pkg/bus", "pkg/journal", "pkg/replay", "pkg/testkit", "pkg/agent", "pkg/config",
 		"pkg/adapter/*", "pkg/adapter/std", "pkg/api", "pkg/node", "pkg/mesh",
 		"cmd/signald", "cmd/sigctl", "pkg/dispatch/dispatchtest", "pkg/ingress/ingresstest",
 	},
