@@ -1,9 +1,9 @@
 package config
 
 import (
+	"net"
 	"strconv"
 
-	"github.com/signalmesh/signalmesh/pkg/embed"
 	"github.com/signalmesh/signalmesh/pkg/fault"
 )
 
@@ -36,7 +36,7 @@ func (c Config) cluster() (problems []misfit) {
 	if c.Node.Name == "" {
 		bad(fault.Newf(fault.Invalid, "node.name is required in a cluster: it is the server's identity, which must not change"))
 	}
-	if err := embed.CheckAddress(cl.Listen); cl.Listen != "" && err != nil {
+	if err := dialable(cl.Listen); cl.Listen != "" && err != nil {
 		bad(err, "listen")
 	} else if cl.Listen != "" && c.NATS.Token.IsZero() && c.listener(cl.Listen) != nil {
 		bad(fault.Newf(fault.Denied, "%s can be reached from other hosts; set nats.token, the same on every node, or network.expose: true in a network of your own", cl.Listen), "listen")
@@ -45,10 +45,22 @@ func (c Config) cluster() (problems []misfit) {
 		bad(fault.Newf(fault.Invalid, "name the cluster address of at least one other node"), "routes")
 	}
 	for i, r := range cl.Routes {
-		bad(embed.CheckAddress(r), "routes", strconv.Itoa(i))
+		bad(dialable(r), "routes", strconv.Itoa(i))
 	}
 	if cl.Advertise != "" {
-		bad(embed.CheckAddress(cl.Advertise), "advertise")
+		bad(dialable(cl.Advertise), "advertise")
 	}
 	return problems
+}
+
+// dialable reports whether text is host:port with a port that others can dial.
+func dialable(text string) error {
+	host, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || host == "" || port == "0" {
+		return fault.Newf(fault.Invalid, "%q is not an address like 10.0.0.1:6222", text)
+	}
+	return nil
 }

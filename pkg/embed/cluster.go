@@ -63,7 +63,7 @@ func (c Config) validateCluster() (errs []error) {
 		bad("no routes; name the address of at least one other server, on every server")
 	}
 	for _, r := range append(slices.Clone(cl.Routes), cl.Advertise) {
-		if err := CheckAddress(r); r != "" && err != nil {
+		if err := dialable(r); r != "" && err != nil {
 			bad("%w", err)
 		}
 	}
@@ -75,16 +75,13 @@ func (c Config) validateCluster() (errs []error) {
 	return errs
 }
 
-// CheckAddress reports whether text is host:port with a port that can be dialed.
-func CheckAddress(text string) error {
+// dialable reports whether text is host:port with a port that others can dial.
+func dialable(text string) error {
 	host, port, err := net.SplitHostPort(text)
 	if err == nil {
-		var n uint64
-		if n, err = strconv.ParseUint(port, 10, 16); n == 0 {
-			host = ""
-		}
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if err != nil || host == "" {
+	if err != nil || host == "" || port == "0" {
 		return fault.Newf(fault.Invalid, "%q is not an address like 10.0.0.1:6222", text)
 	}
 	return nil
