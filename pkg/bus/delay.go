@@ -36,8 +36,10 @@ const (
 // Several signals are held back one by one: after an error the first may be, and a repeat
 // does no harm. One that expires before its time is refused with the code Invalid.
 //
-// A signal appears up to a quarter of a second late, and once: it is looked for before it
-// is published a second time. Order among signals of the same moment is not promised.
+// A signal appears up to a quarter of a second late by the server's clock, and once: it is
+// looked for before it is published a second time. Order among signals of the same moment
+// is not promised, and where the server syncs every write it takes a while when thousands
+// come due together: some 400 a second on a small machine.
 func (b *Bus) PublishAt(ctx context.Context, at time.Time, signals ...*signal.Signal) error {
 	if !at.After(time.Now()) {
 		return b.Publish(ctx, signals...)

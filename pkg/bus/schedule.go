@@ -54,10 +54,11 @@ func Every(d time.Duration) string { return everyPrefix + d.String() }
 // that a firing that is repeated after a crash is stored once. An interval is counted from
 // when the schedule was put, in whole seconds. What would have fired while the engine was
 // down is caught up on with one firing after an orderly stop, and may be left out after a
-// crash; what fires while nobody runs PublishDue is published once, when somebody does.
-// Two firings are never nearer to each other than the engine's quarter of a second. Cron
+// crash; what fires while nobody runs PublishDue is published once, when somebody does. Cron
 // follows the clocks of its zone: an hour that is skipped in spring skips its firings, and
 // one that is repeated in autumn repeats them.
+//
+// The clock is that of the server, which must be 2.14 or newer.
 type Schedules struct{ b *Bus }
 
 // Schedules are those of the bus.
