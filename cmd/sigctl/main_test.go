@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/signalmesh/signalmesh/pkg/bus"
 	"github.com/signalmesh/signalmesh/pkg/config"
+	"github.com/signalmesh/signalmesh/pkg/mesh"
 	"github.com/signalmesh/signalmesh/pkg/node"
 	"github.com/signalmesh/signalmesh/pkg/signal"
 )
@@ -30,7 +32,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		Setup:               startNode,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "subscribe": subscribe},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "subscribe": subscribe, "member": member},
 	})
 }
 
@@ -95,6 +97,26 @@ func subscribe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(b.Close)
 	_, err = b.Subscribe(context.Background(), args[1], func(context.Context, *signal.Signal) error { return nil }, bus.Durable(args[0]))
 	ts.Check(err)
+}
+
+// member NAME REVISION [PROBLEM] joins the mesh as a node that says so of its routes, and does
+// nothing else, until the script ends or another one comes.
+func member(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: member NAME REVISION [PROBLEM]")
+	}
+	revision, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	info := mesh.Info{Name: args[0], Routes: revision}
+	if len(args) == 3 {
+		info.RoutesProblem = args[2]
+	}
+	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
+	ts.Check(err)
+	ts.Defer(nc.Close)
+	m, err := mesh.Join(context.Background(), nc, info, mesh.WithLogger(slog.New(slog.DiscardHandler)))
+	ts.Check(err)
+	ts.Defer(func() { _ = m.Leave(context.Background()) })
 }
 
 // Every script of the folder is run; a folder that lost them must not pass.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,7 +41,19 @@ func listNodes(s *session) error {
 		column[mesh.Node]{title: "up", cell: func(n mesh.Node) string { return since(n.Started) }, right: true},
 		column[mesh.Node]{title: "seen", cell: func(n mesh.Node) string { return since(n.Seen) }, right: true},
 		column[mesh.Node]{title: "buses", cell: func(n mesh.Node) string { return clean(strings.Join(n.Buses, ", ")) }},
+		column[mesh.Node]{title: "routes", cell: routesOf, right: true},
 		column[mesh.Node]{title: "http", cell: func(n mesh.Node) string { return clean(n.HTTP) }},
 		column[mesh.Node]{title: "durability", cell: func(n mesh.Node) string { return clean(n.Durability) }},
 	)
+}
+
+// routesOf is the revision of the routes in force on a node, marked when not all are.
+func routesOf(n mesh.Node) string {
+	switch {
+	case n.Routes == 0:
+		return ""
+	case n.RoutesProblem != "":
+		return strconv.FormatUint(n.Routes, 10) + " with problems"
+	}
+	return strconv.FormatUint(n.Routes, 10)
 }

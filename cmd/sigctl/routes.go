@@ -22,12 +22,13 @@ import (
 
 func (p *program) routes() *cli.Command {
 	file := &cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "read `FILE`, a directory of files, or - for standard input; may be repeated"}
+	noWait := &cli.BoolFlag{Name: "no-wait", Usage: "don't wait until the change is in force on the nodes"}
 	return group("routes", "see and change where signals go",
 		p.verb(cli.Command{Name: "ls", Usage: "list the routes"}, 0, 0, listRoutes),
 		p.verb(cli.Command{
 			Name: "apply", Usage: "put the routes of files in force",
 			Flags: []cli.Flag{
-				file,
+				file, noWait,
 				&cli.StringFlag{Name: "owner", Usage: "`NAME` of who maintains them", Value: "sigctl"},
 				&cli.BoolFlag{Name: "prune", Usage: "remove the owner's routes that are not in the files"},
 				&cli.BoolFlag{Name: "take", Usage: "take over routes that belong to another owner"},
@@ -35,13 +36,13 @@ func (p *program) routes() *cli.Command {
 				&cli.BoolFlag{Name: "dry-run", Usage: "show what would change; exit code 10 if anything would"},
 			},
 		}, 0, 0, applyRoutes),
-		p.verb(cli.Command{Name: "rm", Usage: "remove routes", ArgsUsage: "NAME..."}, 1, -1, removeRoutes),
+		p.verb(cli.Command{Name: "rm", Usage: "remove routes", ArgsUsage: "NAME...", Flags: []cli.Flag{noWait}}, 1, -1, removeRoutes),
 		p.verb(cli.Command{
 			Name: "test", Usage: "say which routes would take a signal, and why the others not", ArgsUsage: "TYPE",
 			Flags: append(signalFlags(), file, &cli.BoolFlag{Name: "all", Usage: "also list each route whose pattern does not select it"}),
 		}, 1, 1, testRoutes),
 		p.verb(cli.Command{Name: "history", Usage: "list the revisions of a route", ArgsUsage: "NAME"}, 1, 1, routeHistory),
-		p.verb(cli.Command{Name: "rollback", Usage: "put an earlier revision in force again", ArgsUsage: "NAME REVISION"}, 2, 2, rollbackRoute),
+		p.verb(cli.Command{Name: "rollback", Usage: "put an earlier revision in force again", ArgsUsage: "NAME REVISION", Flags: []cli.Flag{noWait}}, 2, 2, rollbackRoute),
 	)
 }
 
@@ -132,7 +133,10 @@ func applyRoutes(s *session) error {
 	if err != nil {
 		return ownerHint(err)
 	}
-	return s.showChanges(changes)
+	if err := s.showChanges(changes); err != nil {
+		return err
+	}
+	return s.awaitForce(ctx, store)
 }
 
 // planRoutes shows what apply would do.
@@ -248,7 +252,10 @@ func removeRoutes(s *session) error {
 	if err != nil {
 		return err
 	}
-	return store.Remove(ctx, s.cli.Args().Slice()...)
+	if err := store.Remove(ctx, s.cli.Args().Slice()...); err != nil {
+		return err
+	}
+	return s.awaitForce(ctx, store)
 }
 
 // evaluation is what one route would make of a signal.
@@ -386,8 +393,11 @@ func rollbackRoute(s *session) error {
 		return err
 	}
 	row := rowOf(r)
-	return s.out.document(row, func(w io.Writer) error {
+	if err := s.out.document(row, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s is as in revision %d again, now revision %d\n", row.Name, revision, row.Revision)
 		return err
-	})
+	}); err != nil {
+		return err
+	}
+	return s.awaitForce(ctx, store)
 }

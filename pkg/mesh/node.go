@@ -40,6 +40,11 @@ type Info struct {
 	Durability string            `json:"durability,omitempty"`
 	Buses      []string          `json:"buses,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
+
+	// Routes is the newest revision of the mesh's routes that the node has taken in: every
+	// change up to it is in force there, but for what RoutesProblem says.
+	Routes        uint64 `json:"routes,omitempty"`
+	RoutesProblem string `json:"routes_problem,omitempty"`
 }
 
 // A Node is a member of the mesh as its last heartbeat described it.

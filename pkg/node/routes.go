@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/signalmesh/signalmesh/pkg/delivery"
+	"github.com/signalmesh/signalmesh/pkg/mesh"
 	"github.com/signalmesh/signalmesh/pkg/route"
 )
 
@@ -41,19 +44,51 @@ func (n *Node) openRoutes(ctx context.Context, undo *stack) error {
 	}
 }
 
+// ownedByNode begins the owner of routes that come from a node's configuration.
+const ownedByNode = "node:"
+
 // applyRoutes makes the routes of the configuration be in the mesh, as this node's. Those
 // that this node put there before, and that the configuration no longer has, are removed.
+// What people changed stays as they left it, and is told; what another node put there gives
+// way, since its name may be gone for good and the file may be newer.
 func (n *Node) applyRoutes(ctx context.Context, specs []route.Spec) error {
-	changes, err := n.routes.Apply(ctx, specs, "node:"+n.Name(), route.Prune(), route.Take(), route.By("node:"+n.Name()))
+	owner := ownedByNode + n.Name()
+	changes, err := n.routes.Apply(ctx, specs, owner, route.Prune(), route.Keep(), route.By(owner))
+	if err == nil {
+		changes, err = n.takeFromNodes(ctx, changes, owner)
+	}
 	if err != nil {
 		return fmt.Errorf("routes of the configuration: %w", err)
 	}
 	for _, c := range changes {
-		if c.Action == route.Create || c.Action == route.Update || c.Action == route.Delete {
+		switch c.Action {
+		case route.Create, route.Update, route.Delete:
 			n.log.InfoContext(ctx, "route of the configuration is applied", "route", c.Name, "action", string(c.Action), "revision", c.Revision)
+		case route.Kept:
+			n.log.WarnContext(ctx, "route of the configuration is not applied: somebody else has changed it", "route", c.Name, "owner", c.Owner, "revision", c.Revision)
+		case route.Unchanged:
 		}
 	}
 	return nil
+}
+
+// takeFromNodes applies the routes that were kept because another node owns them, and
+// returns the changes with what became of those.
+func (n *Node) takeFromNodes(ctx context.Context, changes route.Changes, owner string) (route.Changes, error) {
+	var left route.Changes
+	var wanted []route.Spec
+	for _, c := range changes {
+		if c.Action == route.Kept && strings.HasPrefix(c.Owner, ownedByNode) {
+			wanted = append(wanted, *c.After)
+		} else {
+			left = append(left, c)
+		}
+	}
+	if len(wanted) == 0 {
+		return changes, nil
+	}
+	taken, err := n.routes.Apply(ctx, wanted, owner, route.Take(), route.By(owner))
+	return append(left, taken...), err
 }
 
 // followRoutes keeps the routes in force as the mesh has them, until ctx ends.
@@ -72,6 +107,7 @@ func (n *Node) followRoutes(ctx context.Context) error {
 			errs[i] = p.Err
 		}
 		n.swap(ctx, snapshot.Routes, errors.Join(errs...))
+		n.tellRoutes(ctx, snapshot.Revision)
 		if first {
 			close(n.routed)
 			first = false
@@ -103,6 +139,21 @@ func (n *Node) swap(ctx context.Context, routes []route.Route, problem error) {
 		return
 	}
 	n.log.InfoContext(ctx, "routes are in force", "routes", len(routes), "revision", newest(routes))
+}
+
+// tellRoutes says to the mesh which revision of the routes is taken in, and what of it is
+// not in force. Where that fails, the next heartbeat says it.
+func (n *Node) tellRoutes(ctx context.Context, revision uint64) {
+	problem := ""
+	if err := n.table.Load().err; err != nil {
+		problem = delivery.Excerpt(err.Error())
+	}
+	ctx, cancel := context.WithTimeout(ctx, signOff)
+	defer cancel()
+	err := n.member.Update(ctx, func(i *mesh.Info) { i.Routes, i.RoutesProblem = revision, problem })
+	if err != nil && ctx.Err() == nil {
+		n.log.WarnContext(ctx, "could not tell the mesh", "routes", revision, "error", err)
+	}
 }
 
 // newest is the revision of the last change in the routes.

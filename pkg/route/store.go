@@ -163,6 +163,23 @@ func (s *Store) read(ctx context.Context) (contents, error) {
 	}
 }
 
+// Revision is that of the newest change in the store, a removal included; 0 when nothing was
+// ever written. [Snapshot.Revision] reaches it when the change is taken in.
+func (s *Store) Revision(ctx context.Context) (uint64, error) {
+	c, err := s.read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var newest uint64
+	for _, e := range c.entries {
+		newest = max(newest, e.Revision())
+	}
+	for _, removed := range c.gone {
+		newest = max(newest, removed)
+	}
+	return newest, nil
+}
+
 // Get finds a route by its name; fault.NotFound when there is none.
 func (s *Store) Get(ctx context.Context, name string) (Route, error) {
 	if err := subject.CheckName("route", name); err != nil {

@@ -26,7 +26,7 @@ const (
 // A Snapshot is the whole store at one moment.
 type Snapshot struct {
 	Routes   []Route   // by name
-	Revision uint64    // of the store: the newest change that is in here
+	Revision uint64    // of the store: the newest change that is in here, a removal included
 	Problems []Problem // routes that can't be understood, by name
 }
 
@@ -75,9 +75,11 @@ type watch struct {
 	stopped bool // by the loop
 	told    int  // snapshots given
 
-	state map[string]jetstream.KeyValueEntry // what is in the store now
-	shown map[string]uint64                  // revisions in the last snapshot
-	good  map[string]Route                   // the last usable revision of each
+	state    map[string]jetstream.KeyValueEntry // what is in the store now
+	revision uint64                             // of the newest change in it
+	shown    map[string]uint64                  // revisions in the last snapshot
+	reached  uint64                             // revision of the last snapshot
+	good     map[string]Route                   // the last usable revision of each
 }
 
 // follow reads the store and then its changes, until something ends it. A nil error means
@@ -92,7 +94,7 @@ func (w *watch) follow(ctx context.Context) error {
 		return fmt.Errorf("watch routes: %w", unavailable(err))
 	}
 	defer func() { _ = watcher.Stop() }() // an error means that it has ended already
-	w.state = map[string]jetstream.KeyValueEntry{}
+	w.state, w.revision = map[string]jetstream.KeyValueEntry{}, 0
 	anew := time.After(resync)
 	complete := false
 	var c clock
@@ -147,6 +149,7 @@ func (c *clock) changed(whole bool) {
 }
 
 func (w *watch) take(e jetstream.KeyValueEntry) {
+	w.revision = max(w.revision, e.Revision())
 	if e.Operation() == jetstream.KeyValuePut {
 		w.state[e.Key()] = e
 		return
@@ -155,25 +158,25 @@ func (w *watch) take(e jetstream.KeyValueEntry) {
 	delete(w.good, e.Key()) // nothing of it is in force any more, whatever comes in its place
 }
 
-// tell gives a snapshot of the state, unless it is the last one again.
+// tell gives a snapshot of the state, unless it is the last one again. What came and went in
+// between leaves the routes as they are, but not the revision.
 func (w *watch) tell(ctx context.Context) {
 	revisions := make(map[string]uint64, len(w.state))
 	for key, e := range w.state {
 		revisions[key] = e.Revision()
 	}
-	if w.told > 0 && maps.Equal(revisions, w.shown) {
+	if w.told > 0 && maps.Equal(revisions, w.shown) && w.revision == w.reached {
 		return
 	}
-	w.shown = revisions
+	w.shown, w.reached = revisions, w.revision
 	w.told++
 	w.stopped = !w.yield(w.snapshot(ctx), nil)
 }
 
 func (w *watch) snapshot(ctx context.Context) Snapshot {
-	var s Snapshot
+	s := Snapshot{Revision: w.revision}
 	good := make(map[string]Route, len(w.state))
 	for key, e := range w.state {
-		s.Revision = max(s.Revision, e.Revision())
 		r, ok := w.good[key]
 		if !ok || r.Revision != e.Revision() {
 			var err error

@@ -88,6 +88,29 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// What came and went at once leaves the routes as they are, and is a revision nevertheless.
+func TestWatchReachesEveryRevision(t *testing.T) {
+	t.Parallel()
+	s := store(t)
+	states := watch(t, s)
+	<-states
+	if n, err := s.Revision(t.Context()); n != 0 || err != nil {
+		t.Errorf("Revision of an empty store = %d, %v, want 0", n, err)
+	}
+	apply(t, s, "me", ab)
+	if err := s.Remove(t.Context(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.Revision(t.Context())
+	if n != 4 || err != nil {
+		t.Errorf("Revision after two routes came and went = %d, %v, want 4", n, err)
+	}
+	next(t, states, "the last revision", func(s state) bool { return s.Revision == n && len(s.Routes) == 0 })
+	if late := <-watch(t, s); late.Revision != n {
+		t.Errorf("a new watch starts at revision %d, want %d", late.Revision, n)
+	}
+}
+
 func TestWatchEnds(t *testing.T) {
 	t.Parallel()
 	s := store(t)
