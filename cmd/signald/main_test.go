@@ -119,7 +119,7 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Logf("%s", got)
 }
 
-// occupy ADDRESS... keeps ports in use until the script ends; 0 sets PORT to the one it is.
+// occupy ADDRESS... keeps ports in use until the script ends, and sets ADDRESS to the last one.
 func occupy(ts *testscript.TestScript, neg bool, args []string) {
 	for _, address := range args {
 		l, err := net.Listen("tcp", address)

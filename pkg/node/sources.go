@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"reflect"
 
 	"github.com/signalmesh/signalmesh/pkg/api"
@@ -30,7 +29,7 @@ func (n *Node) openReceivers(ctx context.Context, specs []ingress.Spec) (map[str
 		}
 		r, err := ingress.Open(ctx, s, ingress.Env{Log: n.log})
 		if err != nil {
-			return nil, fmt.Errorf("source %s: %w", s.Name, err)
+			return nil, err // which names the source
 		}
 		open[s.Name] = api.Hook{Receiver: r, Adapter: s.Adapter, Bus: s.Bus}
 	}
