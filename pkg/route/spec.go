@@ -38,7 +38,7 @@ type Spec struct {
 	When        string          `json:"when" doc:"CEL over signal and data that must be true: data.amount > 1000"`
 	Priority    int             `json:"priority" min:"-100" max:"100" doc:"among patterns of equal specificity the higher one comes first"`
 	Retry       delivery.Policy `json:"retry" doc:"how often and how soon a failed delivery is tried again"`
-	To          []Target        `json:"to" required:"true" doc:"where signals go, each {adapter: {options}}"`
+	To          []Target        `json:"to" single:"read" required:"true" doc:"where signals go, each {adapter: {options}}"`
 	Default     bool            `json:"default" doc:"only for signals that no other route takes; on may be left out then"`
 	Disabled    bool            `json:"disabled" doc:"keep the route, but take no signals"`
 }

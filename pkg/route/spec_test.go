@@ -29,7 +29,7 @@ routes:
       - fake: {url: "http://c"}
       - bare:
       - bare
-  - {name: rest, default: true, to: [bare: {}]}
+  - {name: rest, default: true, to: {bare: {}}}
   - {name: many, bus: shop, on: [a.*, b.**], disabled: true, to: [bare: {}]}
 `)
 	if got, want := all[0].TargetNames(), []string{"fake", "crm", "fake-2", "bare", "bare-2"}; !cmp.Equal(got, want) {
@@ -72,6 +72,8 @@ func TestParseProblems(t *testing.T) {
 		`{name: a, on: [x, x], to: [bare: {}]}`:                            `r.yaml:1: on[1]: "x" is empty or repeated`,
 		`{name: a, on: x, priority: 101, to: [bare: {}]}`:                  "r.yaml:1: priority: 101 is out of bounds, expected -100 to 100",
 		`{name: a, on: x, when: "dat.x", to: [bare: {}]}`:                  "r.yaml:1: when: 1:1: dat is not known here (did you mean 'data'?)\n | dat.x\n | ^",
+		`{name: a, on: x, to: {fake: {ulr: "x"}}}`:                         `r.yaml:1: to.fake.ulr: unknown key, did you mean "url"?`,
+		`{name: a, on: x, to: {bare: {}, fake: {}}}`:                       "r.yaml:1: to: ",
 		`{name: a, on: x, to: [fake: {ulr: "x"}]}`:                         `r.yaml:1: to[0].fake.ulr: unknown key, did you mean "url"?`,
 		`{name: a, on: x, to: [nope: {}]}`:                                 `r.yaml:1: to[0]: no adapter is named "nope"; the adapters are bare, fake, other`,
 		`{name: a, on: x, to: [{bare: {}, fake: {}}]}`:                     "r.yaml:1: to[0]: expected a map with one key, found 2: bare, fake",

@@ -21,6 +21,7 @@
 //	enum:"a|b"        the only texts allowed
 //	min:"1" max:"9"   bounds of numbers, durations and sizes; of the length of lists and maps
 //	single:"true"     a list that may be written as its only element
+//	single:"read"     the same, but [Encode] writes a list, for whoever reads that
 //
 // Fields may be strings, bools, numbers, [time.Duration] ("5s", "7d"), [Size] ("10MB"),
 // anything with UnmarshalText or UnmarshalJSON, structs, embedded structs, pointers,

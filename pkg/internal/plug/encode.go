@@ -119,7 +119,7 @@ func omitted(v reflect.Value, f field, raw []byte) bool {
 }
 
 func appendSlice(b []byte, v reflect.Value, f field) ([]byte, error) {
-	if f.single && v.Len() == 1 {
+	if f.lone && v.Len() == 1 {
 		return appendValue(b, v.Index(0), field{})
 	}
 	b = append(b, '[')

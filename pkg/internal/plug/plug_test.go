@@ -32,6 +32,7 @@ type endpoint struct {
 	Secret  secret.Ref        `json:"secret"`
 	Allow   []netip.Prefix    `json:"allow"`
 	Tags    []string          `json:"tags" single:"true" max:"3"`
+	Steps   []string          `json:"steps" single:"read"`
 	On      bool              `json:"on"`
 	TLS     *tlsOptions       `json:"tls"`
 	Limits  limits            `json:"limits"`
@@ -84,6 +85,7 @@ tags: one
 on: true
 tls: {ca: /ca.pem}
 limits: {low: 2}
+steps: one
 any: {a: [1, 2.5, x, null, true]}
 port: 0x1F90
 `)
@@ -93,7 +95,7 @@ port: 0x1F90
 	want := endpoint{
 		base: base{Timeout: time.Minute}, URL: "http://a/b", Method: "POST", Headers: map[string]string{"X-Team": "ops"},
 		Retries: 3, Ratio: 0.1, Body: 2_000_000, Secret: "env:HOOK", Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-		Tags: []string{"one"}, On: true, TLS: &tlsOptions{CA: "/ca.pem"}, Limits: limits{2, 9},
+		Tags: []string{"one"}, Steps: []string{"one"}, On: true, TLS: &tlsOptions{CA: "/ca.pem"}, Limits: limits{2, 9},
 		Any: map[string]any{"a": []any{int64(1), 2.5, "x", nil, true}}, Modes: []string{"a"}, Port: 8080,
 	}
 	opts := cmp.Options{
@@ -368,10 +370,10 @@ func TestEncode(t *testing.T) {
 	t.Parallel()
 	got, err := plug.Encode(endpoint{
 		base: base{Timeout: time.Minute}, URL: "a&b", Method: "POST", Retries: 0, Body: 2 << 20, Secret: "env:X",
-		Tags: []string{"one"}, Modes: []string{"a"}, Limits: limits{1, 9}, Headers: map[string]string{"b": "2", "a": "1"},
+		Tags: []string{"one"}, Steps: []string{"one"}, Modes: []string{"a"}, Limits: limits{1, 9}, Headers: map[string]string{"b": "2", "a": "1"},
 		Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 	})
-	want := `{"timeout":"1m","url":"a&b","headers":{"a":"1","b":"2"},"retries":0,"body":"2MiB","secret":"env:X","allow":["10.0.0.0/8"],"tags":"one"}`
+	want := `{"timeout":"1m","url":"a&b","headers":{"a":"1","b":"2"},"retries":0,"body":"2MiB","secret":"env:X","allow":["10.0.0.0/8"],"tags":"one","steps":["one"]}`
 	if err != nil || string(got) != want {
 		t.Errorf("Encode = %s, %v\nwant %s", got, err, want)
 	}
@@ -388,7 +390,7 @@ func TestFields(t *testing.T) {
 	}
 	want := []string{
 		"timeout duration 5s", "url string", "method string POST GET|POST|PUT", "headers map of strings", "retries integer 3",
-		"ratio number", "body size 1MiB", "secret secret", "allow list of strings", "tags list of strings", "on bool",
+		"ratio number", "body size 1MiB", "secret secret", "allow list of strings", "tags list of strings", "steps list of strings", "on bool",
 		"tls map", "tls.ca string", "limits map", "limits.low integer 1", "limits.high integer 9", "raw any", "any any",
 		"modes list of strings [a] a|b", "port integer",
 	}

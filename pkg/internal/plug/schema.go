@@ -17,7 +17,8 @@ type field struct {
 	enum     []string
 	min, max string
 	required bool
-	single   bool
+	single   bool // may be written as its only element
+	lone     bool // and is, by Encode
 }
 
 // schema is what a struct type accepts.
@@ -71,7 +72,8 @@ func newField(name string, index []int, sf reflect.StructField) field {
 		doc: sf.Tag.Get("doc"), def: sf.Tag.Get("default"),
 		min: sf.Tag.Get("min"), max: sf.Tag.Get("max"),
 		required: sf.Tag.Get("required") == "true",
-		single:   sf.Tag.Get("single") == "true",
+		single:   sf.Tag.Get("single") != "",
+		lone:     sf.Tag.Get("single") == "true",
 	}
 	if enum := sf.Tag.Get("enum"); enum != "" {
 		f.enum = strings.Split(enum, "|")
