@@ -159,16 +159,7 @@ func (s *Subscription) deliver(ctx context.Context, j job) {
 			Err: fault.Newf(fault.Internal, "delivered %d times without an outcome", n-1),
 		}
 	} else {
-		res = s.cfg.policy.Run(ctx, func(ctx context.Context, attempt int) error {
-			if !slot && !acquire(ctx, s.slots) {
-				return ctx.Err()
-			}
-			defer func() { slot = false; <-s.slots }()
-			if j.late = expired(j.s, time.Now()); j.late { // while it waited, or before a redrive
-				return fault.Permanent(fault.Newf(fault.Invalid, "the signal expired at %s", j.s.ExtString(signal.ExtExpiry)))
-			}
-			return s.call(ctx, j, attempt)
-		}, delivery.Options{First: j.first, Node: s.b.node, Timeout: s.cfg.timeout, OnAttempt: s.attempted(&j)})
+		res = s.run(ctx, &j, &slot)
 	}
 	if slot {
 		<-s.slots
@@ -187,6 +178,52 @@ func (s *Subscription) deliver(ctx context.Context, j job) {
 	default:
 		s.settled(j.m, j.m.NakWithDelay(0))
 	}
+}
+
+// run makes the attempts of a delivery. What has been said of a signal by hand has the last
+// word.
+func (s *Subscription) run(ctx context.Context, j *job, slot *bool) delivery.Result {
+	attempts, stop := context.WithCancel(ctx)
+	defer stop()
+	var t *unsettled
+	if s.book != nil {
+		t = s.book.take(*j, stop)
+	}
+	res := s.cfg.policy.Run(attempts, func(ctx context.Context, attempt int) error {
+		if !*slot {
+			if !acquire(ctx, s.slots) {
+				return ctx.Err()
+			}
+			*slot = true
+		}
+		if t == nil {
+			return s.attempt(ctx, j, t, attempt, slot)
+		}
+		defer s.book.pass(t)
+		return s.book.outcome(attempts, t, s.attempt(ctx, j, t, attempt, slot))
+	}, delivery.Options{First: j.first, Node: s.b.node, Timeout: s.cfg.timeout, OnAttempt: s.attempted(j)})
+	if t == nil {
+		return res
+	}
+	switch final, reason := s.book.release(t); final {
+	case acked:
+		res.Status, j.late = delivery.Delivered, false
+	case given:
+		res.Status, res.Reason, res.Err, j.late = delivery.Dead, delivery.ReasonPermanent, reason, false
+	}
+	return res
+}
+
+// attempt calls the handler in a slot and leaves the slot.
+func (s *Subscription) attempt(ctx context.Context, j *job, t *unsettled, attempt int, slot *bool) error {
+	defer func() { *slot = false; <-s.slots }()
+	if j.late = expired(j.s, time.Now()); j.late { // while it waited, or before a redrive
+		return fault.Permanent(fault.Newf(fault.Invalid, "the signal expired at %s", j.s.ExtString(signal.ExtExpiry)))
+	}
+	if t != nil && s.book.begin(t) {
+		return nil
+	}
+	return s.call(ctx, *j, attempt)
 }
 
 func (s *Subscription) call(ctx context.Context, j job, attempt int) error {

@@ -29,6 +29,10 @@
 //     From its third delivery on nothing is taken after it until it has an outcome or a
 //     second has passed, so that its neighbours are not blamed.
 //   - A dead letter that is redriven goes to that subscription and no other.
+//   - With [ManualAck] a handler's nil only means that the signal is taken, and
+//     [Subscription.Ack] that it is handled, in any order and at any time. Without a verdict
+//     within AckWait of the handler's return that was a failed attempt, and the signal comes
+//     again, until its attempts are used up.
 //   - A slow subscription holds up neither publishers nor other subscriptions: the bus
 //     keeps what it has not taken.
 //

@@ -130,6 +130,7 @@ type subscribeConfig struct {
 	timeout     time.Duration
 	policy      delivery.Policy
 	filter      func(*signal.Signal) bool
+	manual      bool
 	rebind      bool
 }
 
@@ -183,6 +184,17 @@ func AckWait(d time.Duration) SubscribeOption {
 	return subscribeOption(func(c *subscribeConfig) { c.ackWait = d })
 }
 
+// ManualAck makes a handler's nil mean that the signal is taken, no more: it is handled when
+// [Subscription.Ack] says so, from any goroutine. The next signals are handed over meanwhile,
+// up to [MaxInFlight] without a verdict. When there is no verdict for AckWait after the
+// handler has returned, or since [Subscription.InProgress], that is a failed attempt like
+// one whose handler returns an error: the handler is called again after the backoff, and in
+// the end the signal becomes a dead letter. What a member holds when it stops or crashes
+// goes to the others. It needs [Durable].
+func ManualAck() SubscribeOption {
+	return subscribeOption(func(c *subscribeConfig) { c.manual = true })
+}
+
 // Timeout bounds one attempt: the handler's context ends after it, and an error that the
 // handler returns then counts as a failed attempt. Default: none.
 func Timeout(d time.Duration) SubscribeOption {
@@ -225,6 +237,9 @@ func newSubscribeConfig(opts []SubscribeOption) (subscribeConfig, error) {
 	}
 	if c.ackWait < minAckWait {
 		bad("AckWait(%s) is shorter than %s", c.ackWait, minAckWait)
+	}
+	if c.manual && c.name == "" {
+		bad("ManualAck without Durable")
 	}
 	if c.timeout < 0 {
 		bad("Timeout(%s) is negative", c.timeout)

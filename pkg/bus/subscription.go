@@ -23,6 +23,7 @@ type Subscription struct {
 	room    chan struct{}  // one per signal without an outcome
 	work    sync.WaitGroup // deliveries under way
 	sources []source       // complete before Subscribe returns
+	book    *book          // nil without ManualAck
 	counts  counts
 	done    chan struct{}
 
@@ -37,11 +38,16 @@ type source interface {
 }
 
 func newSubscription(b *Bus, p pattern.Pattern, h signal.Handler, cfg subscribeConfig, halt context.CancelFunc) *Subscription {
-	return &Subscription{
+	s := &Subscription{
 		b: b, pattern: p, handler: h, cfg: cfg, halt: halt,
 		slots: make(chan struct{}, cfg.concurrency), room: make(chan struct{}, cfg.maxInFlight),
 		done: make(chan struct{}),
 	}
+	if cfg.manual {
+		s.book = newBook(cfg.ackWait)
+		s.halt = func() { halt(); s.book.end() }
+	}
+	return s
 }
 
 // Name is the name of a durable subscription, "" for an ephemeral one.
