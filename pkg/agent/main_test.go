@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/signalmesh/signalmesh/pkg/agent"
@@ -179,34 +180,65 @@ func (w *world) eventually(what string, ok func() bool) {
 	}
 }
 
-// unsettled says how many signals, or requests, no agent has settled.
-func (w *world) unsettled(stream string) int {
-	w.Helper()
-	c, err := w.bus.JetStream().Consumer(w.Context(), stream, agent.Consumer)
+// consumer is what the engine knows of the agents' progress; nil before there was any agent.
+func (w *world) consumer() *jetstream.ConsumerInfo {
+	c, err := w.bus.JetStream().Consumer(w.Context(), w.bus.Space().Stream(w.bus.Name()), agent.Consumer)
 	if err != nil {
-		return -1 // not made yet
+		return nil
 	}
-	return int(c.CachedInfo().NumPending) + c.CachedInfo().NumAckPending
+	return c.CachedInfo()
 }
 
-// signals and requests are the streams that agents consume.
-func (w *world) signals() string  { return w.bus.Space().Stream(w.bus.Name()) }
-func (w *world) requests() string { return w.bus.Space().LaterStream(w.bus.Name()) }
+// unsettled says how many signals, from the first one on that no agent has settled, there
+// are; -1 before there was any agent.
+func (w *world) unsettled() int {
+	w.Helper()
+	c := w.consumer()
+	if c == nil {
+		return -1
+	}
+	last, err := w.bus.Last(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return int(last - c.AckFloor.Stream)
+}
+
+// requests says how many requests wait in the stream, and how many of them are due.
+func (w *world) requests() (all, due int) {
+	w.Helper()
+	sp := w.bus.Space()
+	st, err := w.bus.JetStream().Stream(w.Context(), sp.LaterStream(w.bus.Name()))
+	if err != nil {
+		w.Fatal(err)
+	}
+	info, err := st.Info(w.Context(), jetstream.WithSubjectFilter(sp.AllLater(w.bus.Name())))
+	if err != nil {
+		w.Fatal(err)
+	}
+	for subj, n := range info.State.Subjects {
+		all += int(n)
+		if strings.Contains(subj, ".run.") {
+			due += int(n)
+		}
+	}
+	return all, due
+}
 
 // idle waits until every signal and every request that is due is settled.
 func (w *world) idle() {
 	w.Helper()
-	w.eventually("everything is settled", func() bool { return w.unsettled(w.signals()) == 0 && w.unsettled(w.requests()) == 0 })
+	w.eventually("everything is settled", func() bool {
+		_, due := w.requests()
+		return due == 0 && w.unsettled() == 0
+	})
 }
 
 // parked says how many requests wait in the stream, due or not.
 func (w *world) parked() int {
 	w.Helper()
-	s, err := w.bus.JetStream().Stream(w.Context(), w.requests())
-	if err != nil {
-		w.Fatal(err)
-	}
-	return int(s.CachedInfo().State.Msgs)
+	all, _ := w.requests()
+	return all
 }
 
 // verdict waits until the journal has a verdict with the status.
@@ -297,7 +329,7 @@ func (l *logged) String() string {
 
 func (l *logged) has(text string) bool { return strings.Contains(l.String(), text) }
 
-// sorted are the ids of signals in order.
+// ids are those of the signals, in order.
 func ids(calls []call) []string {
 	var all []string
 	for _, c := range calls {

@@ -44,7 +44,7 @@ func TestShortRetriesStayInMemory(t *testing.T) {
 	if got := numbers(v.Attempts); !slices.Equal(got, []int{1, 2, 3}) || v.Attempts[0].Code != fault.Unavailable || v.Attempts[0].Error != "not now" || !v.Attempts[2].OK() {
 		t.Errorf("attempts = %+v", v.Attempts)
 	}
-	if st, err := w.bus.JetStream().Stream(t.Context(), w.requests()); err != nil || st.CachedInfo().State.LastSeq != 0 {
+	if st, err := w.bus.JetStream().Stream(t.Context(), w.bus.Space().LaterStream("default")); err != nil || st.CachedInfo().State.LastSeq != 0 {
 		t.Errorf("something was parked (%v)", err)
 	}
 }
@@ -60,7 +60,7 @@ func TestLongWaitsAreParked(t *testing.T) {
 	if v.Status != delivery.Retrying || v.NextAt.IsZero() || len(v.Attempts) != 1 {
 		t.Errorf("verdict of the parked delivery = %+v", v)
 	}
-	w.eventually("the signal is settled", func() bool { return w.unsettled(w.signals()) == 0 })
+	w.eventually("the signal is settled", func() bool { return w.unsettled() == 0 })
 	if n := w.parked(); n != 1 {
 		t.Errorf("%d requests wait, want 1", n)
 	}
@@ -180,7 +180,7 @@ func TestDeadLetterIsStoredBeforeTheSignalIsAcknowledged(t *testing.T) {
 	w.probe("a").wait(1)
 	w.eventually("the attempt has failed", func() bool { return w.logged.has("delivery attempt failed") })
 	for range 50 { // an acknowledgement would not take as long
-		if n := w.unsettled(w.signals()); n != 1 {
+		if n := w.unsettled(); n != 1 {
 			t.Fatalf("%d signals are unsettled without dead letters, want 1", n)
 		}
 		if v := w.verdicts(s); len(v) != 0 && v[0].Status == delivery.Dead {

@@ -84,7 +84,7 @@ func TestAcknowledgesWhenTheVerdictsAreStored(t *testing.T) {
 	s := w.publish("a", nil)
 	w.probe("a").wait(1)
 	w.eventually("the journal refuses", func() bool { return w.logged.has("journal verdicts") })
-	if n := w.unsettled(w.signals()); n != 1 {
+	if n := w.unsettled(); n != 1 {
 		t.Fatalf("%d signals are unsettled without a journal, want 1", n)
 	}
 	w.openJournal(w.bus) // makes it anew
@@ -133,7 +133,7 @@ func TestDeliveriesAreIndependent(t *testing.T) {
 			t.Errorf("target %s got %d signals, want each of %d once", id, len(got), n)
 		}
 	}
-	w.eventually("only what hangs is in flight", func() bool { return w.unsettled(w.signals()) <= 4 })
+	w.eventually("only what hangs is in flight", func() bool { c := w.consumer(); return c.NumPending == 0 && c.NumAckPending <= 4 })
 	if got := len(w.probe("hangs").got()); got != 4 {
 		t.Errorf("%d deliveries are under way to the target that hangs, want 4", got)
 	}

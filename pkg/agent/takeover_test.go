@@ -91,7 +91,7 @@ func TestConsumerThatStartsAnewRepeatsNothing(t *testing.T) {
 	}
 	w.probe("a").wait(n)
 	w.idle()
-	if err := w.bus.JetStream().DeleteConsumer(t.Context(), w.signals(), agent.Consumer); err != nil {
+	if err := w.bus.JetStream().DeleteConsumer(t.Context(), w.bus.Space().Stream("default"), agent.Consumer); err != nil {
 		t.Fatal(err)
 	}
 	<-a.done
@@ -135,7 +135,7 @@ func TestDrainFinishesWhatIsInFlight(t *testing.T) {
 	if v := w.verdict(s, "r", "probe", delivery.Delivered); len(v.Attempts) != 1 {
 		t.Errorf("verdict = %+v", v)
 	}
-	if n := w.unsettled(w.signals()); n != 1 {
+	if n := w.unsettled(); n != 1 {
 		t.Errorf("%d signals are left, want the one that came late", n)
 	}
 }
