@@ -78,7 +78,7 @@ func TestPublishAt(t *testing.T) {
 			if diff := cmp.Diff(s, await(t, got, "the signal")); diff != "" {
 				t.Errorf("the delayed signal differs (-want +got):\n%s", diff)
 			}
-			if late := time.Since(at); late < 0 || late > 5*time.Second {
+			if late := time.Since(at); late < 0 || late > 10*time.Second {
 				t.Errorf("it appeared %s after its time", late)
 			}
 			if left := delays(t, b); len(left) != 0 {
@@ -126,9 +126,9 @@ func TestPublishAtAgain(t *testing.T) {
 	if n := len(delays(t, b)); n != 2 {
 		t.Errorf("%d wait, want 2", n)
 	}
-	publishAt(t, b, time.Now().Add(500*time.Millisecond), s)
+	publishAt(t, b, time.Now().Add(1500*time.Millisecond), s)
 	publish(t, b, other)
-	publishAt(t, b, time.Now().Add(700*time.Millisecond), other)
+	publishAt(t, b, time.Now().Add(1600*time.Millisecond), other)
 	until(t, "both", func() bool { return len(delays(t, b)) == 0 && pendingDue(t, b) == 0 })
 	if got := ids(replayed(t, b, "a")); len(got) != 2 || got[0] != other.ID || got[1] != s.ID {
 		t.Errorf("on the bus: %q, want %s and %s", got, other.ID, s.ID)
@@ -153,12 +153,12 @@ func TestCancelDelayed(t *testing.T) {
 	s, last := make1(t, "a", 1), make1(t, "a", 2)
 	twin := s.Clone()
 	twin.Source = "/other"
-	publishAt(t, b, time.Now().Add(300*time.Millisecond), s, twin)
+	publishAt(t, b, time.Now().Add(2*time.Second), s, twin)
 	if err := b.Delays().Cancel(t.Context(), s.ID); err != nil {
 		t.Fatal(err)
 	}
 	wantCode(t, b.Delays().Cancel(t.Context(), s.ID), fault.NotFound)
-	publishAt(t, b, time.Now().Add(600*time.Millisecond), last)
+	publishAt(t, b, time.Now().Add(2100*time.Millisecond), last)
 	until(t, "the last", func() bool { return len(delays(t, b)) == 0 && pendingDue(t, b) == 0 })
 	if got := ids(replayed(t, b, "a")); len(got) != 1 || got[0] != last.ID {
 		t.Errorf("on the bus: %q, want only %s", got, last.ID)

@@ -33,11 +33,11 @@ func TestTimeReplicated(t *testing.T) {
 	}
 	wantCode(t, b.Schedules().Add(t.Context(), put), fault.Conflict)
 	signals, gone := several(t, "a", 60), several(t, "gone", 5)
-	begin := time.Now().Add(time.Second)
+	begin := time.Now().Add(2 * time.Second)
 	for i, s := range signals {
 		publishAt(t, b, begin.Add(time.Duration(i)*50*time.Millisecond), s)
 	}
-	publishAt(t, b, begin, gone...)
+	publishAt(t, b, begin.Add(3*time.Second), gone...)
 	for _, s := range gone {
 		if err := b.Delays().Cancel(t.Context(), s.ID); err != nil {
 			t.Fatal(err)
@@ -50,6 +50,7 @@ func TestTimeReplicated(t *testing.T) {
 		}
 	}
 	until(t, "all of them", func() bool { return len(replayed(t, b, "a")) >= len(signals) && len(replayed(t, b, "tick")) >= 4 })
+	<-time.After(time.Until(begin.Add(3500 * time.Millisecond))) // when those that were cancelled would have appeared
 	if err := b.Schedules().Delete(t.Context(), "s"); err != nil {
 		t.Fatal(err)
 	}
