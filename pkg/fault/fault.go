@@ -38,6 +38,28 @@ const (
 	Internal        Code = "internal"        // none of the above
 )
 
+// Exit is the code as the exit status of a command: 0 for no error, 3 not found,
+// 4 conflict, 5 denied or unauthenticated, 6 unavailable, 7 invalid or too large, and 1 for
+// every other failure. 2 is left for a wrong command line.
+func (c Code) Exit() int {
+	switch c {
+	case "":
+		return 0
+	case NotFound:
+		return 3
+	case Conflict:
+		return 4
+	case Denied, Unauthenticated:
+		return 5
+	case Unavailable:
+		return 6
+	case Invalid, TooLarge:
+		return 7
+	default:
+		return 1
+	}
+}
+
 // coded is an error with a code. Its text is the cause's alone.
 type coded struct {
 	code Code
