@@ -88,7 +88,7 @@ func (p *program) app() *cli.App {
 		ExitErrHandler: func(*cli.Context, error) {}, // run reports and picks the code
 		Action:         unknownCommand,
 		Commands: []*cli.Command{
-			p.pub(), p.delayed(), p.schedule(), p.tail(), p.replay(), p.get(), p.trace(), p.why(),
+			p.pub(), p.delayed(), p.schedule(), p.tail(), p.replay(), p.snapshot(), p.get(), p.trace(), p.why(),
 			p.routes(), p.streams(), p.subs(), p.dlq(), p.nodes(), p.completion(),
 			{Name: "help", Usage: "describe the commands", Action: func(c *cli.Context) error { return cli.ShowAppHelp(c) }},
 		},

@@ -24,27 +24,38 @@ func whereFlag() cli.Flag {
 
 func limitFlag(usage string) *cli.IntFlag { return &cli.IntFlag{Name: "limit", Usage: usage} }
 
-func (p *program) replay() *cli.Command {
-	return p.verb(cli.Command{
-		Name: "replay", Usage: "print the history of a bus", ArgsUsage: "PATTERN",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "since", Usage: "from this `TIME` on: RFC3339, or how long ago (1h, 2d)"},
-			&cli.StringFlag{Name: "until", Usage: "up to this `TIME`"},
-			&cli.Uint64Flag{Name: "from-seq", Usage: "from this `POSITION` on the bus on"},
-			&cli.StringFlag{Name: "correlated", Usage: "only the conversation with this `ID`"},
-			limitFlag("at most `N` signals"), whereFlag(),
-		},
-	}, 1, 1, replay)
+// selectFlags choose signals of the past.
+func selectFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "since", Usage: "from this `TIME` on: RFC3339, or how long ago (1h, 2d)"},
+		&cli.StringFlag{Name: "until", Usage: "up to this `TIME`"},
+		&cli.Uint64Flag{Name: "from-seq", Usage: "from this `POSITION` on the bus on"},
+		&cli.Uint64Flag{Name: "until-seq", Usage: "up to this `POSITION`"},
+		&cli.StringFlag{Name: "subject", Usage: "only what is about `SUBJECT`"},
+		&cli.StringFlag{Name: "correlation", Aliases: []string{"correlated"}, Usage: "only the conversation with this `ID`"},
+		limitFlag("at most `N` signals"), whereFlag(),
+	}
 }
 
-func replay(s *session) error {
+func (p *program) replay() *cli.Command {
+	return p.verb(cli.Command{
+		Name: "replay", Usage: "print the history of a bus, or send it once more", ArgsUsage: "PATTERN",
+		Flags: append(selectFlags(), jobFlags()...),
+	}, 1, 1, replayHistory)
+}
+
+// selection is what the flags select.
+func (s *session) selection() ([]bus.ReplayOption, error) {
 	c := s.cli
 	if c.IsSet("since") && c.IsSet("from-seq") {
-		return usagef("--since and --from-seq both say where to begin")
+		return nil, usagef("--since and --from-seq both say where to begin")
 	}
 	opts := []bus.ReplayOption{bus.Limit(c.Int("limit"))}
 	if c.IsSet("from-seq") {
 		opts = append(opts, bus.FromSequence(c.Uint64("from-seq")))
+	}
+	if c.IsSet("until-seq") {
+		opts = append(opts, bus.UntilSequence(c.Uint64("until-seq")))
 	}
 	for name, option := range map[string]func(time.Time) bus.ReplayOption{
 		"since": func(t time.Time) bus.ReplayOption { return bus.Since(t) }, "until": bus.Until,
@@ -52,15 +63,22 @@ func replay(s *session) error {
 		if c.IsSet(name) {
 			t, err := moment(c.String(name), time.Now())
 			if err != nil {
-				return usagef("--%s: %w", name, err)
+				return nil, usagef("--%s: %w", name, err)
 			}
 			opts = append(opts, option(t))
 		}
 	}
-	if id := c.String("correlated"); id != "" {
+	if about := c.String("subject"); about != "" {
+		opts = append(opts, bus.About(about))
+	}
+	if id := c.String("correlation"); id != "" {
 		opts = append(opts, bus.Correlated(id))
 	}
-	return s.print(c.Context, opts)
+	where, err := s.where()
+	if where != nil {
+		opts = append(opts, bus.Where(c.String("where"), where))
+	}
+	return opts, err
 }
 
 // print prints the signals of a replay as they come.

@@ -109,14 +109,16 @@ func (s *session) conn() (*nats.Conn, error) {
 }
 
 // bus opens the bus, which must exist: a misspelt name must not become a new bus.
-func (s *session) bus(ctx context.Context) (*bus.Bus, error) {
+func (s *session) bus(ctx context.Context) (*bus.Bus, error) { return s.busNamed(ctx, s.busName()) }
+
+func (s *session) busNamed(ctx context.Context, name string) (*bus.Bus, error) {
 	nc, err := s.conn()
 	if err != nil {
 		return nil, err
 	}
-	b, err := bus.Open(ctx, nc, bus.Named(s.busName()), bus.WithSpace(s.space), bus.WithoutProvision(), bus.WithNode("sigctl"))
+	b, err := bus.Open(ctx, nc, bus.Named(name), bus.WithSpace(s.space), bus.WithoutProvision(), bus.WithNode("sigctl"))
 	if fault.Is(err, fault.NotFound) {
-		return nil, fault.Hint(err, "is the name right? a node makes its buses when it starts; so does `sigctl streams apply --bus %s`", s.busName())
+		return nil, fault.Hint(err, "is the name right? a node makes its buses when it starts; so does `sigctl streams apply --bus %s`", name)
 	}
 	if err != nil {
 		return nil, err

@@ -85,10 +85,11 @@ func (a *Agent) refused(ctx context.Context, m *bus.Message, req delivery.Reques
 // overtaken reports whether what the request asks for is done already: by someone who could
 // not say so to the stream, or who had taken the signal itself over. again says that the
 // request was taken off the stream before. The verdict on a dead letter that is redriven may
-// be the one that it began with.
+// be the one that it began with, and that on a delivery that is replayed the one of the first
+// time.
 func overtaken(req delivery.Request, verdicts []delivery.Verdict, again bool) bool {
 	i := slices.IndexFunc(verdicts, func(v delivery.Verdict) bool { return v.Route == req.Name && v.Target == req.Target })
-	if i < 0 {
+	if i < 0 || req.Replay {
 		return false
 	}
 	v := verdicts[i]

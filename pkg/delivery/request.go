@@ -22,6 +22,7 @@ type Request struct {
 	Attempts []Attempt `json:"attempts,omitempty"` // made so far in this life
 	Letter   *Letter   `json:"letter,omitempty"`   // the dead letter that is redriven, its history kept
 	At       time.Time `json:"at"`                 // since when it is to be run
+	Replay   bool      `json:"replay,omitempty"`   // ordered once more, whatever became of it before
 }
 
 // Decode returns the signal of the request. The error has code [fault.NotFound] when the

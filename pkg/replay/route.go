@@ -93,7 +93,7 @@ func (k *routeSink) order(ctx context.Context, e bus.Entry) error {
 		return err
 	}
 	for _, target := range k.targets {
-		req := delivery.Request{Kind: delivery.KindRoute, Name: k.name, Target: target, Signal: doc, At: time.Now().UTC()}
+		req := delivery.Request{Kind: delivery.KindRoute, Name: k.name, Target: target, Signal: doc, At: time.Now().UTC(), Replay: true}
 		mark := e.Signal.ExtString(signal.ExtReplay)
 		id := "replay\x00" + mark + "\x00" + e.Signal.Source + "\x00" + e.Signal.ID + "\x00" + strconv.FormatUint(e.Sequence, 10) + "\x00" + k.name + "\x00" + target
 		if err := k.b.Later(ctx, id, req, time.Time{}); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/signalmesh/signalmesh/pkg/agent"
 	"github.com/signalmesh/signalmesh/pkg/dispatch"
 	"github.com/signalmesh/signalmesh/pkg/fault"
+	"github.com/signalmesh/signalmesh/pkg/journal"
 	"github.com/signalmesh/signalmesh/pkg/pattern"
 	"github.com/signalmesh/signalmesh/pkg/replay"
 	"github.com/signalmesh/signalmesh/pkg/route"
@@ -70,7 +71,13 @@ func take(tb testing.TB, n int) []handed {
 func TestToRoute(t *testing.T) {
 	b := testkit.Bus(t)
 	billing, audit := named(t, "billing", "data.amount > 10", "a", "b"), named(t, "audit", "", "a")
-	a := agent.New(agent.Config{Bus: testkit.Bus(t)})
+	of := testkit.Bus(t)
+	j, err := journal.Open(t.Context(), of.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	a := agent.New(agent.Config{Bus: of, Journal: j}) // which knows that all was delivered once
 	if err := a.Swap(t.Context(), []route.Route{billing, audit}); err != nil {
 		t.Fatal(err)
 	}
