@@ -45,6 +45,12 @@
 //
 // Messages on the bus that are no signals are passed over and counted.
 //
+// # History
+//
+// [Bus.Replay] reads what is kept, and [Bus.Snapshots] keep copies of it that nothing later
+// touches. [Rebuild] folds what is about one subject into a state, and decisions on that
+// state are published only if it was up to date.
+//
 // # Time
 //
 // [Bus.PublishAt] stores a signal now and has it appear at its time, once, whatever is
