@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -505,5 +507,61 @@ func BenchmarkSnapshotRead(b *testing.B) {
 		if got := len(snapped(b, bs, "s")); got != n {
 			b.Fatalf("read %d of %d", got, n)
 		}
+	}
+}
+
+// A server that restarts in the middle of it is ridden out, by writing and by reading.
+func TestSnapshotRidesOutRestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv, err := embed.Start(t.Context(), embed.Config{Dir: dir, Durability: embed.Fast})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := url.Parse(srv.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(at.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := join(t, srv)
+	restart := func() {
+		srv.Shutdown()
+		if srv, err = embed.Start(t.Context(), embed.Config{Dir: dir, Durability: embed.Fast, Port: port}); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(func() { srv.Shutdown() })
+	const n = 3000
+	for range n / 100 {
+		var signals []*signal.Signal
+		for range 100 {
+			signals = append(signals, make1(t, "a", noise(1000)))
+		}
+		publish(t, b, signals...)
+	}
+	seen := 0
+	d := snap(t, b, "s", "**", bus.WithFilter(func(*signal.Signal) bool {
+		if seen++; seen == n/2 {
+			restart()
+		}
+		return true
+	}))
+	if d.Signals != n || d.Chunks < 5 {
+		t.Errorf("%d signals in %d parts, want %d in several", d.Signals, d.Chunks, n)
+	}
+	read := 0
+	for _, err := range b.Snapshots().Entries(t.Context(), "s") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read++; read == n/3 {
+			restart()
+		}
+	}
+	if read != n {
+		t.Errorf("read %d signals, want %d", read, n)
 	}
 }
