@@ -108,6 +108,9 @@ func start(t *testing.T, daemons ...*daemon) {
 	}
 	for i, r := range ready {
 		if !waited(time.Minute, r) {
+			for _, other := range daemons {
+				t.Logf("log of %s: %s", other.name, other.log.tail())
+			}
 			t.Fatalf("signald %s is not ready after a minute: %s", daemons[i].name, daemons[i].log.tail())
 		}
 	}

@@ -56,11 +56,11 @@ func (w *world) ended(t *testing.T, js jetstream.JetStream) bool {
 		return false
 	}
 	for last := s.CachedInfo().State.LastSeq; last > 0; last-- {
-		m, err := s.GetMsg(ctx, last)
-		if err != nil {
+		m, err := leaderGet(ctx, js, "SIG_default", last)
+		if err != nil || m == nil {
 			return false
 		}
-		if strings.HasPrefix(m.Subject, "sig.default.chaos.") && m.Header.Get("Chaos-Id") == "" {
+		if strings.HasPrefix(m.Subject, "sig.default.chaos.") && m.header.Get("Chaos-Id") == "" {
 			return w.tailed.Load() == last
 		}
 	}

@@ -230,6 +230,9 @@ func (w *world) rest(t *testing.T, js jetstream.JetStream) {
 			idle = idle && info.NumPending == 0 && info.NumAckPending == 0
 			state = append(state, fmt.Sprintf("%v: %d not taken, %d not settled", c, info.NumPending, info.NumAckPending))
 		}
+		if behind := w.behind(t, js); behind != "" {
+			state, idle = append(state, behind), false
+		}
 		if w.tailed != nil {
 			idle = idle && w.ended(t, js)
 			state = append(state, fmt.Sprintf("tail at %d", w.tailed.Load()))
@@ -241,6 +244,25 @@ func (w *world) rest(t *testing.T, js jetstream.JetStream) {
 		}
 		t.Fatalf("the mesh does not come to rest: %s", strings.Join(state, "; "))
 	}
+}
+
+// behind names the first copy of the bus that is not complete.
+func (w *world) behind(t *testing.T, js jetstream.JetStream) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, "SIG_default")
+	if err != nil {
+		return err.Error()
+	}
+	if c := s.CachedInfo().Cluster; c != nil {
+		for _, p := range c.Replicas {
+			if !p.Current || p.Offline || p.Lag > 0 {
+				return fmt.Sprintf("the copy on %s is not complete: %+v (leader %s)", p.Name, *p, c.Leader)
+			}
+		}
+	}
+	return ""
 }
 
 func consumerInfo(t *testing.T, js jetstream.JetStream, stream, name string) (*jetstream.ConsumerInfo, error) {
@@ -266,21 +288,21 @@ type document struct {
 // found reads the streams of the bus with a plain NATS client.
 func (w *world) found(t *testing.T, js jetstream.JetStream) (ops []history.Op) {
 	t.Helper()
-	each(t, js, "SIG_default_LATER", func(m *jetstream.RawStreamMsg, doc document) {
+	each(t, js, "SIG_default_LATER", func(m *message, doc document) {
 		ops = append(ops, history.Op{Kind: history.Waiting, Phase: history.OK, ID: doc.Signal.ID, Receiver: doc.receiver()})
 	})
-	each(t, js, "SIG_default_DLQ", func(m *jetstream.RawStreamMsg, doc document) {
+	each(t, js, "SIG_default_DLQ", func(m *message, doc document) {
 		id := doc.Signal.ID
 		if values := doc.Header["Chaos-Id"]; id == "" && len(values) == 1 {
 			id = values[0]
 		}
 		ops = append(ops, history.Op{Kind: history.Dead, Phase: history.OK, ID: id, Receiver: doc.receiver()})
 	})
-	each(t, js, "SIG_default", func(m *jetstream.RawStreamMsg, doc document) {
+	each(t, js, "SIG_default", func(m *message, doc document) {
 		if strings.HasPrefix(m.Subject, "sig.default.mesh.") {
 			return // what the mesh says about itself
 		}
-		ops = append(ops, history.Op{Kind: history.Stored, Phase: history.OK, ID: cmp.Or(m.Header.Get("Chaos-Id"), doc.ID), Sequence: m.Sequence})
+		ops = append(ops, history.Op{Kind: history.Stored, Phase: history.OK, ID: cmp.Or(m.header.Get("Chaos-Id"), doc.ID), Sequence: m.Seq})
 	})
 	return ops
 }
@@ -292,28 +314,61 @@ func (d document) receiver() string {
 	return d.Name
 }
 
-// each reads a stream from its beginning to its end, which may move.
-func each(t *testing.T, js jetstream.JetStream, name string, see func(*jetstream.RawStreamMsg, document)) {
+// each reads a stream from its beginning to its end, which may move. It asks the leader: a
+// direct get may be answered by a server that is behind.
+func each(t *testing.T, js jetstream.JetStream, name string, see func(*message, document)) {
 	t.Helper()
-	stream, err := js.Stream(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for next := uint64(1); ; {
-		m, err := stream.GetMsg(t.Context(), next, jetstream.WithGetMsgSubject(">"))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return
-		}
+		m, err := leaderGet(t.Context(), js, name, next)
 		if err != nil {
 			t.Fatalf("read %s at %d: %v", name, next, err)
 		}
+		if m == nil {
+			return
+		}
 		var doc document
-		if err := json.NewDecoder(bytes.NewReader(m.Data)).Decode(&doc); err != nil && m.Header.Get("Chaos-Id") == "" {
-			t.Errorf("%s at %d: %v", name, m.Sequence, err)
+		if err := json.NewDecoder(bytes.NewReader(m.Data)).Decode(&doc); err != nil && m.header.Get("Chaos-Id") == "" {
+			t.Errorf("%s at %d: %v", name, m.Seq, err)
 		}
 		see(m, doc)
-		next = m.Sequence + 1
+		next = m.Seq + 1
 	}
+}
+
+// A message is one of a stream, as its leader has it.
+type message struct {
+	Subject    string
+	Seq        uint64
+	Hdrs, Data []byte
+	header     nats.Header
+}
+
+// leaderGet reads the first message from a position on; nil is the end.
+func leaderGet(ctx context.Context, js jetstream.JetStream, stream string, from uint64) (*message, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	resp, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, fmt.Appendf(nil, `{"seq":%d,"next_by_subj":">"}`, from))
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Message *message
+		Error   *jetstream.APIError
+	}
+	if err := json.Unmarshal(resp.Data, &answer); err != nil {
+		return nil, err
+	}
+	switch {
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, nil
+	case answer.Error != nil:
+		return nil, answer.Error
+	}
+	m := answer.Message
+	if len(m.Hdrs) > 0 {
+		m.header, err = nats.DecodeHeadersMsg(m.Hdrs)
+	}
+	return m, err
 }
 
 func connect(t *testing.T, url string) (jetstream.JetStream, func()) {
