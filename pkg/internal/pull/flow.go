@@ -106,7 +106,7 @@ func (l *Loop) notice(epoch string, h nats.Header) {
 		return
 	case status == "409" && strings.Contains(text, "consumer deleted"):
 		f.deleted = true
-		f.missing = f.heard
+		f.missing = f.heard.Add(recreation - deletion)
 	case epoch != strconv.Itoa(f.epoch):
 		return
 	case status == "503":
@@ -172,7 +172,7 @@ func (l *Loop) check() bool {
 		f.forget(0)
 	}
 	probe := !f.missing.IsZero() && (f.deleted || !now.Before(f.calm)) && l.nc.IsConnected()
-	since, deleted := f.missing, f.deleted
+	since := f.missing
 	l.mu.Unlock()
 	if !probe {
 		return true
@@ -182,7 +182,8 @@ func (l *Loop) check() bool {
 	switch {
 	case there:
 		f.missing, f.deleted = time.Time{}, false
-	case err == nil && (deleted || time.Since(since) > deletion):
+		f.forget(0)
+	case err == nil && time.Since(since) > deletion:
 		l.mu.Unlock()
 		l.end(ErrDeleted)
 		return false

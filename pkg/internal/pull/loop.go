@@ -24,12 +24,15 @@ const (
 	// isolation is how long a suspect is left alone; what kills a process does it soon.
 	isolation = time.Second
 
-	expires  = 30 * time.Second       // of one request
-	farewell = 2 * time.Second        // for the server to confirm that it sends no more
-	probing  = 2 * time.Second        // for the server to say whether the consumer is there
-	deletion = 2 * time.Second        // how long it must be missing without having been seen to go
-	calmMin  = 100 * time.Millisecond // first pause after a refused request
-	calmMax  = 2 * time.Second        // longest such pause
+	expires  = 30 * time.Second // of one request
+	farewell = 2 * time.Second  // for the server to confirm that it sends no more
+	probing  = 2 * time.Second  // for the server to say whether the consumer is there
+	deletion = 2 * time.Second  // how long it must be missing without having been seen to go
+	// recreation is how long one that was seen to go may take to come back: a consumer is
+	// deleted and made anew to begin earlier than it ever did.
+	recreation = time.Second
+	calmMin    = 100 * time.Millisecond // first pause after a refused request
+	calmMax    = 2 * time.Second        // longest such pause
 )
 
 // Defaults of [Config].
