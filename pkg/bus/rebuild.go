@@ -36,7 +36,7 @@ type Rebuilt[S any] struct {
 // the ones before it gave, beginning with initial. An error of fold ends it and is returned.
 //
 // It reads every signal of the pattern and looks for those about the subject: a pattern as
-// narrow as the subject's types makes it cheap, about half a second for 100,000 signals.
+// narrow as the subject's types makes it cheap, about a second for 100,000 signals.
 // Options bound it, as [UntilSequence] and [Until] do for the state as of a position or a
 // time, or begin where a state that was kept left off: give that as initial, with
 // [FromSequence] of what follows [Rebuilt.Read].

@@ -66,7 +66,7 @@ type Snapshot struct {
 
 // Create makes a snapshot of the signals that a [Bus.Replay] with this pattern and these
 // options would yield now, and returns when it is stored. The name has letters, digits, "_"
-// and "-". It takes about a second for 100,000 signals, and holds up nobody.
+// and "-". It takes one to three seconds for 100,000 signals, and holds up nobody.
 //
 // The error is coded Conflict when there is a snapshot of this name, Invalid for a bad name,
 // pattern or option, among which [Follow], Exhausted when the store is full, and NotFound on

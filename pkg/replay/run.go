@@ -26,6 +26,9 @@ type run struct {
 	lately time.Time // when Progress was called last
 }
 
+// maxParcel is about how many bytes of data are sent at once.
+const maxParcel = 4 << 20
+
 // A parcel is what is sent at once.
 type parcel struct {
 	entries []bus.Entry
@@ -41,6 +44,7 @@ func (r *run) feed(ctx context.Context) error {
 	}
 	p := pace{speed: r.Speed, rate: r.Rate}
 	var next []bus.Entry
+	bytes := 0
 	for e, err := range r.From {
 		if err != nil {
 			return err
@@ -56,7 +60,9 @@ func (r *run) feed(ctx context.Context) error {
 				return err
 			}
 		}
-		if next = append(next, r.marked(e)); len(next) >= size {
+		next, bytes = append(next, r.marked(e)), bytes+len(e.Signal.Data)
+		if len(next) >= size || bytes >= maxParcel {
+			bytes = 0
 			if err := r.post(ctx, &next); err != nil {
 				return err
 			}

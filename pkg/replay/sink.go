@@ -91,7 +91,7 @@ func ToBus(b *bus.Bus) Sink { return busSink{b} }
 type busSink struct{ b *bus.Bus }
 
 // busBatch is how many signals are published at once: enough to share the cost of a sync.
-const busBatch = 250
+const busBatch = 500
 
 func (busSink) batch() int { return busBatch }
 
