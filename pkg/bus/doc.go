@@ -33,6 +33,8 @@
 //     [Subscription.Ack] that it is handled, in any order and at any time. Without a verdict
 //     within AckWait of the handler's return that was a failed attempt, and the signal comes
 //     again, until its attempts are used up.
+//   - It can be paused, resumed and moved back or ahead while its members run
+//     ([Bus.PauseSubscription], [Bus.ResetSubscription]); the bus keeps its backlog.
 //   - A slow subscription holds up neither publishers nor other subscriptions: the bus
 //     keeps what it has not taken.
 //

@@ -82,7 +82,7 @@ func subscriptionInfo(name string, c *jetstream.ConsumerInfo) SubscriptionInfo {
 		Redelivered: c.NumRedelivered, Members: c.NumWaiting, Paused: c.Paused,
 	}
 	info.Lag = info.Waiting + uint64(info.InFlight)
-	if until := c.Config.PauseUntil; c.Paused && until != nil && until.Before(time.Now().Add(indefinitely/2)) {
+	if until := c.Config.PauseUntil; c.Paused && until != nil && !until.Equal(never) {
 		info.PausedUntil = *until
 	}
 	return info

@@ -11,8 +11,8 @@ import (
 	"github.com/signalmesh/signalmesh/pkg/fault"
 )
 
-// indefinitely is how long a subscription stays paused that nobody resumes.
-const indefinitely = 100 * 365 * 24 * time.Hour
+// never is until when a subscription stays paused that is to be resumed by somebody.
+var never = time.Date(9999, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // PauseSubscription keeps a durable subscription from taking signals, over all its members
 // and across restarts, until that time, or until it is resumed if the time is zero. The bus
@@ -25,7 +25,7 @@ func (b *Bus) PauseSubscription(ctx context.Context, name string, until time.Tim
 	now := time.Now()
 	switch {
 	case until.IsZero():
-		until = now.Add(indefinitely)
+		until = never
 	case !until.After(now):
 		return fault.Newf(fault.Invalid, "pause subscription %.64s: the time %s has passed", name, until.UTC().Format(time.RFC3339))
 	}
