@@ -243,7 +243,7 @@ func (s Snapshots) chunks(ctx context.Context, d Snapshot) iter.Seq2[[]byte, err
 				continue
 			}
 			if n++; err == nil && number(m) != n {
-				err = gone
+				err = errGone
 			}
 			if err != nil {
 				yield(nil, err)
@@ -253,11 +253,11 @@ func (s Snapshots) chunks(ctx context.Context, d Snapshot) iter.Seq2[[]byte, err
 				return
 			}
 		}
-		yield(nil, gone)
+		yield(nil, errGone)
 	}
 }
 
-var gone = fault.Newf(fault.NotFound, "its content is gone; was it deleted meanwhile?")
+var errGone = fault.Newf(fault.NotFound, "its content is gone; was it deleted meanwhile?")
 
 func number(m *pull.Msg) int {
 	n, _ := strconv.Atoi(m.Header.Get(headerChunk)) // 0 is never expected
