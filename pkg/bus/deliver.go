@@ -117,19 +117,27 @@ func (b *Bus) requested(ctx context.Context, req delivery.Request) (*signal.Sign
 	return e.Signal, err
 }
 
-// begin starts a delivery as soon as a handler is free, in the order of the calls.
+// begin starts a delivery as soon as a handler is free, in the order of the calls, and with
+// [OrderBy] when those before it with its key have their outcome.
 func (s *Subscription) begin(ctx context.Context, j job) {
 	if !acquire(ctx, s.room) {
 		s.settled(j.m, j.m.NakWithDelay(0))
 		return
 	}
-	if !acquire(ctx, s.slots) {
+	before, leave := s.lineUp(&j)
+	if before == nil && !acquire(ctx, s.slots) {
+		leave()
 		<-s.room
 		s.settled(j.m, j.m.NakWithDelay(0))
 		return
 	}
 	s.work.Go(func() { // ends with an outcome, or with ctx
 		defer func() { <-s.room }()
+		defer leave()
+		if before != nil && !s.turn(ctx, before) {
+			s.settled(j.m, j.m.NakWithDelay(0))
+			return
+		}
 		s.deliver(ctx, j)
 	})
 }

@@ -20,7 +20,8 @@
 //     verdict that got lost; a handler that must not act twice remembers source and id.
 //   - The dead letter is stored before the signal is acknowledged.
 //   - A signal that is tried again holds up no other. With one handler at a time, the
-//     default, the first attempts are in the order of publishing.
+//     default, the first attempts are in the order of publishing. With [OrderBy] the signals
+//     of one key are handled one after another, and one that is tried again holds up its key.
 //   - What a member has taken and not handled goes to the others at once when it stops, and
 //     after AckWait when it crashes. While it lives, a signal is its own, however long the
 //     handler takes.

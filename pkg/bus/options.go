@@ -131,6 +131,7 @@ type subscribeConfig struct {
 	policy      delivery.Policy
 	filter      func(*signal.Signal) bool
 	manual      bool
+	orderBy     func(*signal.Signal) string
 	rebind      bool
 }
 
@@ -155,9 +156,31 @@ func MaxInFlight(n int) SubscribeOption {
 
 // Concurrency is how many handlers run at once in this process. With 1, the default,
 // signals are handled in the order in which they were published, except that one that is
-// tried again does not hold up those behind it.
+// tried again does not hold up those behind it. With more, [OrderBy] keeps what belongs
+// together in order.
 func Concurrency(n int) SubscribeOption {
 	return subscribeOption(func(c *subscribeConfig) { c.concurrency = n })
+}
+
+// OrderBy handles signals with the same key one after another, in the order in which they
+// were published, and those with other keys side by side, as many as [Concurrency] says. A
+// signal waits until the one before it with its key has an outcome, so one that is tried
+// again holds up its key and nothing else. Those with the key "" do not wait.
+//
+// The order is that of one member, as long as it lives: members of a durable subscription
+// know nothing of each other, and what one gives back when it stops may come again in
+// another order. Signals that wait count in [MaxInFlight]: choose it larger than the backlog
+// of one key.
+//
+// The function may be called concurrently. A panic in it is a permanent failure of that
+// signal.
+func OrderBy(key func(*signal.Signal) string) SubscribeOption {
+	return subscribeOption(func(c *subscribeConfig) { c.orderBy = key })
+}
+
+// OrderBySubject is [OrderBy] the subject attribute: that of one thing, in order.
+func OrderBySubject() SubscribeOption {
+	return OrderBy(func(s *signal.Signal) string { return s.Subject })
 }
 
 // MaxAttempts is how often a signal is tried before it becomes a dead letter; the first

@@ -23,6 +23,7 @@ type Subscription struct {
 	room    chan struct{}  // one per signal without an outcome
 	work    sync.WaitGroup // deliveries under way
 	sources []source       // complete before Subscribe returns
+	lanes   lanes          // with OrderBy
 	book    *book          // nil without ManualAck
 	counts  counts
 	done    chan struct{}
@@ -41,7 +42,7 @@ func newSubscription(b *Bus, p pattern.Pattern, h signal.Handler, cfg subscribeC
 	s := &Subscription{
 		b: b, pattern: p, handler: h, cfg: cfg, halt: halt,
 		slots: make(chan struct{}, cfg.concurrency), room: make(chan struct{}, cfg.maxInFlight),
-		done: make(chan struct{}),
+		done: make(chan struct{}), lanes: lanes{last: make(map[string]chan struct{})},
 	}
 	if cfg.manual {
 		s.book = newBook(cfg.ackWait)
