@@ -252,7 +252,7 @@ func (d DeadLetters) find(ctx context.Context, id string) (delivery.Letter, uint
 	if err := subject.CheckName("dead letter", id); err != nil {
 		return delivery.Letter{}, 0, fault.Wrap(fault.NotFound, err)
 	}
-	// The engine looks through all subjects for it: a millisecond at some ten thousand.
+	// The engine looks through all subjects for it: a tenth of a millisecond with 10,000 letters.
 	return d.last(ctx, strings.TrimSuffix(d.b.space.AllDead(d.b.name), ">")+"*.*."+id)
 }
 
