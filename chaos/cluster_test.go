@@ -15,10 +15,11 @@ import (
 	"github.com/signalmesh/signalmesh/chaos/history"
 )
 
-// What is promised after the end of a leader, as the median of several.
+// How long the engine may take to miss a killed leader and elect another (docs/adr/004), and
+// a publish to be sent again.
 const (
-	publishAgain = 2 * time.Second
-	consumeAgain = 3 * time.Second
+	publishAgain = 11 * time.Second
+	consumeAgain = 12 * time.Second
 )
 
 // cluster adds three nodes that keep three copies of everything. between returns the
@@ -144,13 +145,13 @@ func TestClusterKill(t *testing.T) {
 		leader.kill(t)
 		at := time.Now()
 		end := w.probe(follower)
-		let(4*time.Second, 5*time.Second)
+		let(12*time.Second, 13*time.Second)
 		end()
 		p, c := w.gaps(at)
 		t.Logf("round %d: leader %s killed: published again after %s, delivered again after %s", round+1, leader.name, p, c)
 		publish, consume = append(publish, p), append(consume, c)
 		if p == 0 || c == 0 {
-			t.Errorf("round %d: nothing was published or delivered for 4 s", round+1)
+			t.Errorf("round %d: nothing was published or delivered for 12 s", round+1)
 		}
 		start(t, leader)
 
@@ -172,8 +173,7 @@ func TestClusterKill(t *testing.T) {
 			return
 		}
 	}
-	slack := time.Duration(times(2, 1)) // for a machine that does other things, and one round
-	if p, c := median(publish), median(consume); p > slack*publishAgain || c > slack*consumeAgain {
+	if p, c := median(publish), median(consume); p > publishAgain || c > consumeAgain {
 		t.Errorf("after the end of a leader: published again after %s, delivered again after %s; want %s and %s", p, c, publishAgain, consumeAgain)
 	}
 }
@@ -185,11 +185,18 @@ func median(d []time.Duration) time.Duration {
 
 // TestClusterCutOff takes the leader off the others while clients still reach it, and heals
 // that. The side without a majority takes nothing; what it was asked is unknown, not lost.
+// In the long form only.
 func TestClusterCutOff(t *testing.T) {
+	if times(0, 1) > 0 {
+		cutOff(t)
+	}
+}
+
+func cutOff(t *testing.T) {
 	w, wall := newWorld(t), newWall()
 	w.cluster(t, wall.between(t))
 	w.tail(t)
-	for round := range times(1, 5) {
+	for round := range 5 {
 		stop := w.load(3)
 		let(500*time.Millisecond, time.Second)
 		leader, follower := w.leader(t)
@@ -198,7 +205,7 @@ func TestClusterCutOff(t *testing.T) {
 			t.Fatal("there was nothing to cut")
 		}
 		end := w.probe(follower)
-		let(4*time.Second, 7*time.Second)
+		let(4*time.Second, 13*time.Second)
 		wall.cut("")
 		end()
 		p, c := w.gaps(at)

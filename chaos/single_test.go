@@ -15,7 +15,7 @@ func TestKill(t *testing.T) {
 	d := w.single(t)
 	start(t, d)
 	w.tail(t)
-	for round := range times(2, 20) {
+	for round := range times(1, 20) {
 		stop := w.load(3)
 		js, done := connect(t, d.NATS)
 		w.broken(t, js, fmt.Sprintf("broken-%d", round))
