@@ -241,6 +241,16 @@ func (w *world) parked() int {
 	return all
 }
 
+// everParked says how many requests there were.
+func (w *world) everParked() uint64 {
+	w.Helper()
+	st, err := w.bus.JetStream().Stream(w.Context(), w.bus.Space().LaterStream(w.bus.Name()))
+	if err != nil {
+		w.Fatal(err)
+	}
+	return st.CachedInfo().State.LastSeq
+}
+
 // verdict waits until the journal has a verdict with the status.
 func (w *world) verdict(s *signal.Signal, name, target string, want delivery.Status) delivery.Verdict {
 	w.Helper()

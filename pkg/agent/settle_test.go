@@ -116,7 +116,7 @@ func TestDeliveriesAreIndependent(t *testing.T) {
 	defer release()
 	w.probe("fails").fail(errBoom)
 	w.run(`
-- {name: bad, on: all.**, to: [probe: {id: hangs}, probe: {id: own}]}
+- {name: bad, on: all.**, to: [probe: {id: before}, probe: {id: hangs}, probe: {id: behind}]}
 - {name: failing, on: all.**, retry: {min: 10s}, to: [probe: {id: fails}]}
 - {name: good, on: all.**, to: [probe: {id: other}]}
 - {name: apart, on: apart, to: [probe: {id: apart}]}
@@ -128,7 +128,7 @@ func TestDeliveriesAreIndependent(t *testing.T) {
 	}
 	w.publish("apart", nil)
 	w.probe("apart").wait(1)
-	for _, id := range []string{"own", "other"} {
+	for _, id := range []string{"before", "behind", "other"} {
 		if got := ids(w.probe(id).wait(n)); !cmp.Equal(got, want) {
 			t.Errorf("target %s got %d signals, want each of %d once", id, len(got), n)
 		}
@@ -164,7 +164,7 @@ func TestBusyTargetIsWaitedFor(t *testing.T) {
 	}
 	w.idle()
 	w.probe("slow").only(50)
-	if n := w.parked(); n != 0 {
+	if n := w.everParked(); n != 0 {
 		t.Errorf("%d deliveries were parked", n)
 	}
 }
