@@ -206,3 +206,38 @@ func ExampleDeadLetters() {
 	// subscription mailer permanent no such mailbox
 	// mended
 }
+
+// A handler takes; what comes of it is said when it is known.
+func ExampleManualAck() {
+	ctx := context.Background()
+	nc, done := exampleServer(ctx)
+	defer done()
+	b, err := bus.Open(ctx, nc)
+	if err != nil {
+		panic(err)
+	}
+	defer b.Close()
+	taken := make(chan *signal.Signal)
+	sub, err := b.Subscribe(ctx, "order.*", func(_ context.Context, s *signal.Signal) error {
+		taken <- s
+		return nil
+	}, bus.Durable("billing"), bus.ManualAck())
+	if err != nil {
+		panic(err)
+	}
+	order, err := signal.New("order.created", nil, signal.From("/shop"), signal.WithID("o-1"))
+	if err != nil {
+		panic(err)
+	}
+	if err := b.Publish(ctx, order); err != nil {
+		panic(err)
+	}
+	s := <-taken
+	fmt.Println(sub.Stats().InFlight, "in flight")
+	fmt.Println(sub.Ack(ctx, s.ID), sub.Ack(ctx, s.ID))
+	fmt.Println(errors.Is(sub.Ack(ctx, "o-2"), bus.ErrNotInFlight))
+	// Output:
+	// 1 in flight
+	// <nil> <nil>
+	// true
+}

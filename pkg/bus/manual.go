@@ -38,8 +38,8 @@ var (
 // a signal may be acknowledged before its handler has returned, after its AckWait while it
 // waits for another attempt, and again: the last 10,000 acknowledgements are remembered.
 //
-// Nil means that the server has been told. When it cannot be, the error is coded
-// Unavailable: the signals count as handled here, and those of which the server did not
+// Nil means that the server has got them, which may still be about to record them. When it
+// cannot be reached, the error is coded Unavailable: the signals count as handled here, and those of which the server did not
 // hear come again. The other errors are [ErrAckArgument], [ErrNotManual], [ErrNotInFlight],
 // [ErrSettled], [ErrAmbiguous] and [ErrEnded].
 func (s *Subscription) Ack(ctx context.Context, ids ...string) error {

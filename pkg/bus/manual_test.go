@@ -56,9 +56,10 @@ func TestManualAck(t *testing.T) {
 		}
 	}
 	until(t, "four to be handled", func() bool { return sub.Stats().Handled == 4 && sub.Stats().InFlight == 2 })
-	if in := consumerInfo(t, b, "SIG_default", "sub-d"); in.NumAckPending != 2 || in.AckFloor.Stream != 1 {
-		t.Errorf("%d without a verdict and the floor at %d, want 2 and 1", in.NumAckPending, in.AckFloor.Stream)
-	}
+	until(t, "the server to have worked them off", func() bool {
+		in := consumerInfo(t, b, "SIG_default", "sub-d")
+		return in.NumAckPending == 2 && in.AckFloor.Stream == 1
+	})
 	// What has no verdict when the member goes comes again, and nothing else.
 	sub.Stop()
 	await(t, sub.Done(), "the end")
@@ -162,12 +163,12 @@ func TestManualAckWait(t *testing.T) {
 func TestManualInProgress(t *testing.T) {
 	t.Parallel()
 	b := open(t)
-	sub, got := manually(t, b, bus.AckWait(300*time.Millisecond))
+	sub, got := manually(t, b, bus.AckWait(800*time.Millisecond))
 	publish(t, b, make1(t, "a", 1, signal.WithID("x")))
 	await(t, got, "signal")
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for range 9 {
+	for range 7 {
 		<-tick.C
 		if err := sub.InProgress("x"); err != nil {
 			t.Fatal(err)
@@ -289,11 +290,14 @@ func TestManualCrash(t *testing.T) {
 	}
 	dying.Conn().Close()
 	heir, again := manually(t, join(t, srv), bus.AckWait(500*time.Millisecond))
-	back := idsOf([]*signal.Signal{await(t, again, "signal"), await(t, again, "signal")})
-	if slices.Sort(back); !slices.Equal(back, []string{all[0].ID, all[2].ID}) {
-		t.Errorf("%v came to the heir, want the first and the third", back)
+	back := map[string]bool{}
+	for len(back) < 2 {
+		back[await(t, again, "what the dead held").ID] = true
 	}
-	if err := heir.Ack(t.Context(), back...); err != nil {
+	if back[all[1].ID] {
+		t.Error("the second came to the heir, which was acknowledged")
+	}
+	if err := heir.Ack(t.Context(), all[0].ID, all[2].ID); err != nil {
 		t.Error(err)
 	}
 	await(t, sub.Done(), "the end of the dead")
