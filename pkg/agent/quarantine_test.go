@@ -2,8 +2,8 @@ package agent_test
 
 import (
 	"cmp"
-	"strings"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
