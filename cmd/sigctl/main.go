@@ -54,20 +54,7 @@ func exitCode(err error) int {
 	if errors.Is(err, errUsage) {
 		return 2
 	}
-	switch fault.CodeOf(err) {
-	case fault.NotFound:
-		return 3
-	case fault.Conflict:
-		return 4
-	case fault.Denied, fault.Unauthenticated:
-		return 5
-	case fault.Unavailable:
-		return 6
-	case fault.Invalid, fault.TooLarge:
-		return 7
-	default:
-		return 1
-	}
+	return fault.CodeOf(err).Exit()
 }
 
 // program is the command without the process around it.
