@@ -65,9 +65,9 @@ func newFlight(m *bus.Message, s *signal.Signal, sequence uint64, verdicts []del
 }
 
 // letGoCarried closes what was opened for this signal alone; the rest is the table's.
-func (a *Agent) letGoCarried(jobs []job) {
+func (a *Agent) letGoCarried(jobs []*job) {
 	for i, j := range jobs {
-		if j.route == Carried {
+		if j != nil && j.carried {
 			a.pool.letGo(jobs[i : i+1])
 		}
 	}
@@ -175,7 +175,7 @@ func waitFor(done <-chan struct{}, most time.Duration) {
 // deliver runs one delivery of the flight and notes its verdict.
 func (a *Agent) deliver(ctx context.Context, f *flight, i int) {
 	note := func(v delivery.Verdict) { f.note(i, v) }
-	note(a.run(ctx, f.runs[i], note))
+	note(a.run(ctx, &f.runs[i], note))
 }
 
 // finish stores the verdicts and acknowledges the message, or hands it back if a delivery

@@ -37,7 +37,7 @@ func (a *Agent) resume(ctx context.Context, m *bus.Message) {
 	t := a.table.acquire()
 	defer a.table.release(t)
 	j := t.job(ctx, a, s, req)
-	defer a.letGoCarried([]job{j})
+	defer a.letGoCarried([]*job{j})
 	f := newFlight(m, s, req.Sequence, make([]delivery.Verdict, 1))
 	f.runs[0] = run{
 		job: j, s: s, sequence: req.Sequence, back: true, asked: req.At,

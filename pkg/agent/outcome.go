@@ -17,8 +17,10 @@ import (
 // conclude turns the end of a run into its verdict. It stores the dead letter of a delivery
 // that is dead, and the request of one that waits; if ctx ends before that, the delivery is
 // stopped.
-func (a *Agent) conclude(ctx context.Context, r run, v delivery.Verdict, res delivery.Result) delivery.Verdict {
-	v.Attempts = delivery.JoinAttempts(r.attempts, res.Attempts)
+func (a *Agent) conclude(ctx context.Context, r *run, v delivery.Verdict, res delivery.Result) delivery.Verdict {
+	if v.Attempts = res.Attempts; len(r.attempts) > 0 {
+		v.Attempts = delivery.JoinAttempts(r.attempts, res.Attempts)
+	}
 	v.Status, v.Reason, v.NextAt = res.Status, "", time.Time{}
 	if res.Status == delivery.Retrying {
 		err := a.park(ctx, r, v.Attempts, res.Next)
@@ -43,7 +45,7 @@ func (a *Agent) conclude(ctx context.Context, r run, v delivery.Verdict, res del
 
 // expire is the end of a delivery that nobody needs any more. A dead letter that is redriven
 // does not vanish over it.
-func (a *Agent) expire(ctx context.Context, r run, v delivery.Verdict, expiry time.Time) delivery.Verdict {
+func (a *Agent) expire(ctx context.Context, r *run, v delivery.Verdict, expiry time.Time) delivery.Verdict {
 	text := "expired at " + expiry.UTC().Format(time.RFC3339)
 	if r.letter != nil {
 		return a.conclude(ctx, r, v, delivery.Result{
@@ -59,7 +61,7 @@ const longestPutOff = time.Minute
 
 // putOff parks a delivery for which there is no place at its target: for as long as it has
 // waited already, so that what waits for a target that stays busy costs little.
-func (a *Agent) putOff(ctx context.Context, r run, v delivery.Verdict) delivery.Verdict {
+func (a *Agent) putOff(ctx context.Context, r *run, v delivery.Verdict) delivery.Verdict {
 	now := time.Now()
 	if r.asked.IsZero() {
 		r.asked = now
@@ -86,7 +88,7 @@ func (a *Agent) decided(v delivery.Verdict) delivery.Verdict {
 }
 
 // park stores the delivery as a request that comes back when its next attempt is due.
-func (a *Agent) park(ctx context.Context, r run, attempts []delivery.Attempt, due time.Time) error {
+func (a *Agent) park(ctx context.Context, r *run, attempts []delivery.Attempt, due time.Time) error {
 	n := attempts[len(attempts)-1].Number
 	r.asked = due
 	return a.later(ctx, r, fmt.Sprintf("attempt-%d", n), attempts, n+1, due)
@@ -94,7 +96,7 @@ func (a *Agent) park(ctx context.Context, r run, attempts []delivery.Attempt, du
 
 // later stores a request for the delivery. The same event of the same life of the delivery
 // is the same request, however often it is stored.
-func (a *Agent) later(ctx context.Context, r run, event string, attempts []delivery.Attempt, first int, due time.Time) error {
+func (a *Agent) later(ctx context.Context, r *run, event string, attempts []delivery.Attempt, first int, due time.Time) error {
 	req := delivery.Request{
 		Bus: a.bus.Name(), Kind: delivery.KindRoute, Name: r.route, Target: r.target,
 		Signal: r.s.AppendJSON(nil), Sequence: r.sequence,
@@ -107,7 +109,7 @@ func (a *Agent) later(ctx context.Context, r run, event string, attempts []deliv
 }
 
 // life tells one redrive of the delivery from the others.
-func (r run) life() string {
+func (r *run) life() string {
 	if r.letter == nil || len(r.letter.Redrives) == 0 {
 		return "0"
 	}
@@ -116,7 +118,7 @@ func (r run) life() string {
 
 // bury stores the dead letter of a delivery and returns its id. It tries until that works or
 // ctx ends: without its letter a delivery is not dead.
-func (a *Agent) bury(ctx context.Context, r run, v delivery.Verdict, res delivery.Result) (string, error) {
+func (a *Agent) bury(ctx context.Context, r *run, v delivery.Verdict, res delivery.Result) (string, error) {
 	l := delivery.Letter{Kind: delivery.KindRoute}
 	if r.letter != nil {
 		l = *r.letter

@@ -148,7 +148,7 @@ func (p *pool) leave(s *shared) *shared {
 }
 
 // letGo puts back what the jobs hold open.
-func (p *pool) letGo(jobs []job) {
+func (p *pool) letGo(jobs []*job) {
 	for _, j := range jobs {
 		if j.out != nil {
 			p.put(j.out)

@@ -53,10 +53,10 @@ func (a *Agent) tell(ctx context.Context, f *flight) {
 
 // record stores the verdicts of a flight; false means that ctx ended first.
 func (a *Agent) record(ctx context.Context, f *flight) bool {
-	verdicts, _ := f.snapshot()
-	if a.cfg.Journal == nil || len(verdicts) == 0 {
+	if a.cfg.Journal == nil {
 		return true
 	}
+	verdicts, _ := f.snapshot()
 	if ctx.Err() != nil { // stopped: one more try, so that others know what is done
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), farewell)

@@ -26,7 +26,7 @@ type job struct {
 
 // A run is one delivery: a job, its signal, and what happened to it in earlier runs.
 type run struct {
-	job
+	*job
 	s        *signal.Signal
 	sequence uint64
 	first    int                // number of the next attempt; 0 means 1
@@ -45,7 +45,7 @@ func (r *run) goOn(attempts []delivery.Attempt) {
 }
 
 // key identifies the delivery over all attempts, nodes and redrives.
-func (r run) key(bus string) string {
+func (r *run) key(bus string) string {
 	if id := r.s.ExtString(signal.ExtReplay); id != "" { // meant to be taken once more
 		return dispatch.Key(bus, r.s.Source, r.s.ID, r.route, r.target, id)
 	}
@@ -56,7 +56,7 @@ func (r run) key(bus string) string {
 // dead delivery is returned only when its dead letter is stored, that of a parked one when
 // its request is; until then it is stopped. progress hears of every failed attempt that is
 // followed by another.
-func (a *Agent) run(ctx context.Context, r run, progress func(delivery.Verdict)) delivery.Verdict {
+func (a *Agent) run(ctx context.Context, r *run, progress func(delivery.Verdict)) delivery.Verdict {
 	v := delivery.Verdict{
 		Route: r.route, Target: r.target, Adapter: r.to.Adapter, Revision: r.revision, Node: a.cfg.Node, Attempts: r.attempts,
 	}
@@ -80,7 +80,7 @@ func (a *Agent) run(ctx context.Context, r run, progress func(delivery.Verdict))
 }
 
 // refuse says why the delivery must not be tried at all, if so.
-func (a *Agent) refuse(r run) (delivery.Reason, error) {
+func (a *Agent) refuse(r *run) (delivery.Reason, error) {
 	switch {
 	case r.s.Hops() >= a.cfg.MaxHops:
 		return delivery.ReasonLoop, fault.Newf(fault.Denied,
@@ -88,6 +88,7 @@ func (a *Agent) refuse(r run) (delivery.Reason, error) {
 	case r.fatal:
 		return delivery.ReasonCrashLoop, fault.Newf(fault.Internal,
 			"taken off the bus more than %d times without coming to an end; it may be what ends the process", crashLimit)
+	case r.openErr == nil:
 	case fault.Is(r.openErr, fault.Denied):
 		return delivery.ReasonDenied, r.openErr
 	case fault.IsPermanent(r.openErr):
@@ -98,7 +99,7 @@ func (a *Agent) refuse(r run) (delivery.Reason, error) {
 
 // patience is how long the delivery waits for a place at its target. One that has been
 // waiting in the stream can wait there for longer, and makes room for those behind it.
-func (a *Agent) patience(r run) time.Duration {
+func (a *Agent) patience(r *run) time.Duration {
 	if r.back {
 		return 0
 	}
@@ -106,7 +107,7 @@ func (a *Agent) patience(r run) time.Duration {
 }
 
 // attempt runs the policy over the adapter.
-func (a *Agent) attempt(ctx context.Context, r run, v *delivery.Verdict, progress func(delivery.Verdict)) delivery.Result {
+func (a *Agent) attempt(ctx context.Context, r *run, v *delivery.Verdict, progress func(delivery.Verdict)) delivery.Result {
 	info := dispatch.Info{Key: r.key(a.bus.Name()), Bus: a.bus.Name(), Route: r.route, Target: r.target, Sequence: r.sequence}
 	timeout := DefaultTimeout
 	if r.out != nil {
@@ -135,7 +136,7 @@ func (a *Agent) attempt(ctx context.Context, r run, v *delivery.Verdict, progres
 
 // send makes one attempt. An adapter that answers has its answer published, caused by the
 // signal, before the attempt counts as a success. It returns the id of the answer.
-func (a *Agent) send(ctx context.Context, r run, key string) (replyID string, err error) {
+func (a *Agent) send(ctx context.Context, r *run, key string) (replyID string, err error) {
 	out := r.out
 	if out == nil { // it could not be opened, and may now
 		if out, err = a.pool.get(ctx, r.to, r.carried); err != nil {
@@ -177,7 +178,7 @@ func replyTo(s, answer *signal.Signal, key string) (*signal.Signal, error) {
 	return reply, reply.SetExt(signal.ExtCausation, s.ID)
 }
 
-func (a *Agent) attempted(ctx context.Context, r run, at delivery.Attempt) {
+func (a *Agent) attempted(ctx context.Context, r *run, at delivery.Attempt) {
 	outcome := "ok"
 	if !at.OK() {
 		outcome = string(at.Code)

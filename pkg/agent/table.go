@@ -21,7 +21,7 @@ const Carried = "@dispatch"
 // flight that began with it ends.
 type table struct {
 	routes *route.Table
-	jobs   map[string][]job // by route
+	jobs   map[string][]*job // by route
 	users  int              // the holder, and flights; guarded by holder.mu
 	pool   *pool
 }
@@ -97,7 +97,7 @@ func (a *Agent) Swap(ctx context.Context, routes []route.Route) error {
 	defer a.swap.Unlock()
 	before := a.table.acquire()
 	defer a.table.release(before)
-	next := &table{jobs: make(map[string][]job), pool: &a.pool}
+	next := &table{jobs: make(map[string][]*job), pool: &a.pool}
 	var specs []route.Route
 	var errs []error
 	for _, r := range routes {
@@ -130,7 +130,7 @@ func (a *Agent) Routes() *route.Table {
 
 // openOrKeep opens the targets of a route, or else those of its running definition, which it
 // then returns instead.
-func (a *Agent) openOrKeep(ctx context.Context, r route.Route, before *table) (route.Route, []job, error) {
+func (a *Agent) openOrKeep(ctx context.Context, r route.Route, before *table) (route.Route, []*job, error) {
 	jobs, err := a.openRoute(ctx, r)
 	if err == nil {
 		return r, jobs, nil
@@ -147,34 +147,39 @@ func (a *Agent) openOrKeep(ctx context.Context, r route.Route, before *table) (r
 
 // openRoute opens the targets of a route. A target that can't be opened becomes a job that
 // fails, and is in the error.
-func (a *Agent) openRoute(ctx context.Context, r route.Route) ([]job, error) {
+func (a *Agent) openRoute(ctx context.Context, r route.Route) ([]*job, error) {
 	if r.Disabled {
 		return nil, nil
 	}
 	names := r.TargetNames()
-	jobs := make([]job, len(r.To))
+	jobs := make([]*job, len(r.To))
 	var errs []error
 	for i, to := range r.To {
-		jobs[i] = job{route: r.Name, target: names[i], revision: r.Revision, policy: r.Retry, to: to.Target}
+		j := &job{route: r.Name, target: names[i], revision: r.Revision, policy: r.Retry, to: to.Target}
 		if to.Retry != nil {
-			jobs[i].policy = *to.Retry
+			j.policy = *to.Retry
 		}
-		if jobs[i].out, jobs[i].openErr = a.pool.get(ctx, to.Target, false); jobs[i].openErr != nil {
-			errs = append(errs, fmt.Errorf("target %s: %w", names[i], jobs[i].openErr))
+		if j.out, j.openErr = a.pool.get(ctx, to.Target, false); j.openErr != nil {
+			errs = append(errs, fmt.Errorf("target %s: %w", j.target, j.openErr))
 		}
+		jobs[i] = j
 	}
 	return jobs, errors.Join(errs...)
 }
 
 // plan says what a signal causes: for each verdict, in order, the job that leads to it, or
 // none where the verdict is already there. What plan opened is closed by [pool.letGo].
-func (t *table) plan(ctx context.Context, a *Agent, s *signal.Signal) (jobs []job, verdicts []delivery.Verdict) {
+func (t *table) plan(ctx context.Context, a *Agent, s *signal.Signal) (jobs []*job, verdicts []delivery.Verdict) {
 	decide := func(v delivery.Verdict) {
 		v.Node = a.cfg.Node
-		jobs, verdicts = append(jobs, job{}), append(verdicts, a.decided(v))
+		jobs, verdicts = append(jobs, nil), append(verdicts, a.decided(v))
+	}
+	evaluations := t.routes.Evaluate(s)
+	if n := len(evaluations); n > 0 { // one target each is the rule
+		jobs, verdicts = make([]*job, 0, n), make([]delivery.Verdict, 0, n)
 	}
 	matched := false
-	for _, e := range t.routes.Evaluate(s) {
+	for _, e := range evaluations {
 		status := delivery.Status("matched")
 		switch {
 		case e.Err != nil:
@@ -211,8 +216,8 @@ func (t *table) plan(ctx context.Context, a *Agent, s *signal.Signal) (jobs []jo
 }
 
 // carried is the job of a target that a signal carries, where the policy of the bus allows it.
-func (a *Agent) carried(ctx context.Context, to dispatch.Target, name string) job {
-	j := job{route: Carried, target: name, to: to, carried: true}
+func (a *Agent) carried(ctx context.Context, to dispatch.Target, name string) *job {
+	j := &job{route: Carried, target: name, to: to, carried: true}
 	if j.openErr = a.cfg.Carried.CheckIn(a.cfg.Registry, to); j.openErr == nil {
 		j.out, j.openErr = a.pool.get(ctx, to, true)
 	}
@@ -230,7 +235,7 @@ func targetNames(targets []dispatch.Target) []string {
 
 // job finds the delivery that a request asks for. A route or target that is gone fails for
 // good, so that the request becomes a dead letter and is not lost.
-func (t *table) job(ctx context.Context, a *Agent, s *signal.Signal, req delivery.Request) job {
+func (t *table) job(ctx context.Context, a *Agent, s *signal.Signal, req delivery.Request) *job {
 	for _, j := range t.jobs[req.Name] {
 		if j.target == req.Target {
 			return j
@@ -248,5 +253,5 @@ func (t *table) job(ctx context.Context, a *Agent, s *signal.Signal, req deliver
 	if r, ok := t.routes.Get(req.Name); ok && r.Disabled {
 		gone = fault.Newf(fault.NotFound, "the route %q is disabled", req.Name)
 	}
-	return job{route: req.Name, target: req.Target, openErr: fault.Permanent(gone)}
+	return &job{route: req.Name, target: req.Target, openErr: fault.Permanent(gone)}
 }

@@ -127,6 +127,7 @@ func TestDrainFinishesWhatIsInFlight(t *testing.T) {
 	s := w.publish("a", nil)
 	w.probe("a").wait(1)
 	a.end()
+	w.eventually("nothing more is pulled", func() bool { return w.consumer().NumWaiting == 0 })
 	w.publish("a", nil, signal.WithID("late"))
 	release()
 	if err := a.stop(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
 
 	"github.com/signalmesh/signalmesh/pkg/signal"
@@ -35,16 +36,14 @@ func InfoFrom(ctx context.Context) Info {
 // Key makes an idempotency key of what identifies a delivery: 22 letters, digits, "-" and
 // "_", fit for any header. Different parts give different keys.
 func Key(parts ...string) string {
-	h := sha256.New()
-	var size [8]byte
-	for _, p := range parts {
-		for i := range size { // the length first, so that parts can't run into each other
-			size[i] = byte(len(p) >> (8 * i))
-		}
-		h.Write(size[:])
-		h.Write([]byte(p))
+	var room [256]byte
+	text := room[:0]
+	for _, p := range parts { // the length first, so that parts can't run into each other
+		text = binary.LittleEndian.AppendUint64(text, uint64(len(p)))
+		text = append(text, p...)
 	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
 // KeyOf returns the idempotency key of the delivery: the one in ctx, else one made from the

@@ -128,7 +128,11 @@ func (s *Signal) Hops() int {
 
 // Expiry returns the time after which the signal is of no use, if it has one that can be read.
 func (s *Signal) Expiry() (time.Time, bool) {
-	t, err := ParseTime(ExtExpiry, s.ExtString(ExtExpiry))
+	text := s.ExtString(ExtExpiry)
+	if text == "" {
+		return time.Time{}, false
+	}
+	t, err := ParseTime(ExtExpiry, text)
 	return t, err == nil
 }
 
