@@ -211,6 +211,13 @@ func (f *flight) snapshot() (verdicts []delivery.Verdict, fresh bool) {
 	return verdicts, fresh
 }
 
+// untold says that the journal did not get to see what the last snapshot held.
+func (f *flight) untold() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fresh = true
+}
+
 // flights are the messages in flight, for the keeper.
 type flights struct {
 	mu  sync.Mutex

@@ -47,6 +47,7 @@ func (a *Agent) tell(ctx context.Context, f *flight) {
 		return
 	}
 	if err := a.cfg.Journal.PutVerdicts(ctx, f.s, f.sequence, verdicts); err != nil && ctx.Err() == nil {
+		f.untold()
 		a.log.WarnContext(ctx, "cannot journal a delivery in progress", "signal_id", f.s.ID, "error", err)
 	}
 }

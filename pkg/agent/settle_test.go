@@ -123,8 +123,10 @@ func TestDeliveriesAreIndependent(t *testing.T) {
 `, func(c *agent.Config) { c.MaxInFlight, c.PerTarget, c.Hold = 16, 4, 20*time.Millisecond })
 	const n = 60
 	var want []string
+	var last *signal.Signal
 	for range n {
-		want = append(want, w.publish("all.x", nil).ID)
+		last = w.publish("all.x", nil)
+		want = append(want, last.ID)
 	}
 	w.publish("apart", nil)
 	w.probe("apart").wait(1)
@@ -136,6 +138,10 @@ func TestDeliveriesAreIndependent(t *testing.T) {
 	w.eventually("only what hangs is in flight", func() bool { c := w.consumer(); return c.NumPending == 0 && c.NumAckPending <= 4 })
 	if got := len(w.probe("hangs").got()); got != 4 {
 		t.Errorf("%d deliveries are under way to the target that hangs, want 4", got)
+	}
+	v := w.verdictThat(last, "bad", "probe-2", "parked", func(v delivery.Verdict) bool { return v.Parked })
+	if v.Reason != "the target has 4 deliveries under way and no place for another" || len(v.Attempts) != 0 || v.Status != delivery.Retrying {
+		t.Errorf("verdict of a delivery without a place = %+v", v)
 	}
 	release()
 	if got := ids(w.probe("hangs").wait(n)); !cmp.Equal(got, want) {
@@ -155,7 +161,7 @@ func TestBusyTargetIsWaitedFor(t *testing.T) {
 	w := newWorld(t)
 	turn := make(chan struct{})
 	w.probe("slow").answer(func(context.Context, call) (*signal.Signal, error) { turn <- struct{}{}; return nil, nil })
-	w.run(`[{name: r, on: a, to: [probe: {id: slow}]}]`, func(c *agent.Config) { c.PerTarget, c.Hold = 2, 5 * time.Second })
+	w.run(`[{name: r, on: a, to: [probe: {id: slow}]}]`, func(c *agent.Config) { c.PerTarget, c.Hold = 2, 5*time.Second })
 	for range 50 {
 		w.publish("a", nil)
 	}

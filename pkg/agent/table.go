@@ -22,7 +22,7 @@ const Carried = "@dispatch"
 type table struct {
 	routes *route.Table
 	jobs   map[string][]*job // by route
-	users  int              // the holder, and flights; guarded by holder.mu
+	users  int               // the holder, and flights; guarded by holder.mu
 	pool   *pool
 }
 
