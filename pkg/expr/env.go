@@ -14,6 +14,7 @@ const (
 
 // dialect is an environment, and what its variables are called, for messages.
 type dialect struct {
+	compiling  sync.Mutex // an Env of cel-go 0.33 writes a field while it compiles
 	env        *cel.Env
 	payload    string // the variable that holds what was sent
 	attributes string // the variable whose fields are attributes; "" when there is none
@@ -27,7 +28,7 @@ var (
 			cel.Variable("signal", cel.ObjectType(signalType)),
 			cel.Variable("data", cel.DynType),
 		)
-		return &dialect{env, "data", "signal"}, err
+		return &dialect{env: env, payload: "data", attributes: "signal"}, err
 	})
 	requests = sync.OnceValues(func() (*dialect, error) {
 		texts := cel.MapType(cel.StringType, cel.StringType)
@@ -36,7 +37,7 @@ var (
 			cel.Variable("headers", texts),
 			cel.Variable("query", texts),
 		)
-		return &dialect{env, "body", ""}, err
+		return &dialect{env: env, payload: "body"}, err
 	})
 )
 

@@ -29,6 +29,8 @@ func (d *dialect) compile(source string, results ...*cel.Type) (*program, error)
 	if strings.TrimSpace(source) == "" {
 		return nil, fault.Newf(fault.Invalid, "the expression is empty")
 	}
+	d.compiling.Lock()
+	defer d.compiling.Unlock()
 	checked, issues := d.env.Compile(source)
 	if issues.Err() != nil {
 		return nil, d.compileError(source, issues.Errors())

@@ -62,7 +62,7 @@ func consumer(tb testing.TB, js jetstream.JetStream, ackWait time.Duration) {
 func fill(tb testing.TB, js jetstream.JetStream, n int) {
 	tb.Helper()
 	for i := range n {
-		if _, err := js.PublishAsync("s.a", []byte(strconv.Itoa(i+1))); err != nil {
+		if _, err := js.PublishAsync("s.a", []byte(strconv.Itoa(i+1)), jetstream.WithStallWait(patience)); err != nil {
 			tb.Fatal(err)
 		}
 	}
