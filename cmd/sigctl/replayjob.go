@@ -175,7 +175,7 @@ func (s *session) sink(ctx context.Context, job *replay.Job) (finish func(good b
 // toFile writes beside the file, and puts the result in its place when it is whole. A replay
 // that does not get there leaves no trace.
 func (s *session) toFile(name string) (replay.Sink, func(bool) error, error) {
-	f, err := os.OpenFile(name+".part", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(name+".part", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return nil, nil, fault.Newf(fault.Conflict, "%s.part is there: another replay is writing it, or one was interrupted", name)
 	}

@@ -138,8 +138,12 @@ func showSchedule(s *session) error {
 func describeSchedule(w io.Writer, d bus.Schedule) error {
 	var b bytes.Buffer
 	for _, field := range [][2]string{
-		{"name", d.Name}, {"when", d.When}, {"zone", d.Zone},
-		{"created", stamp(d.Created)}, {"last", stamp(d.Last)}, {"next", nextFiring(d)},
+		{"name", d.Name},
+		{"when", d.When},
+		{"zone", d.Zone},
+		{"created", stamp(d.Created)},
+		{"last", stamp(d.Last)},
+		{"next", nextFiring(d)},
 	} {
 		if field[1] != "" {
 			fmt.Fprintf(&b, "%-16s %s\n", field[0], clean(field[1]))

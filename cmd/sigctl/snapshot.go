@@ -197,7 +197,7 @@ func exportSnapshot(s *session) error {
 		_, err := snapshots.Export(s.cli.Context, name, s.stdout)
 		return err
 	}
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fault.Wrap(fault.Conflict, err)
 	}

@@ -100,11 +100,18 @@ func showSubscription(s *session) error {
 	return s.out.document(i, func(w io.Writer) error {
 		var text bytes.Buffer
 		for _, field := range [][2]string{
-			{"name", i.Name}, {"pattern", i.Pattern}, {"created", stamp(i.Created)},
-			{"position", strconv.FormatUint(i.Position, 10)}, {"lag", strconv.FormatUint(i.Lag, 10)},
-			{"oldest", stamp(i.Oldest)}, {"age", age(i, time.Now())},
-			{"waiting", strconv.FormatUint(i.Waiting, 10)}, {"in flight", strconv.Itoa(i.InFlight)},
-			{"redelivered", strconv.Itoa(i.Redelivered)}, {"members", strconv.Itoa(i.Members)}, {"paused", pausedUntil(i)},
+			{"name", i.Name},
+			{"pattern", i.Pattern},
+			{"created", stamp(i.Created)},
+			{"position", strconv.FormatUint(i.Position, 10)},
+			{"lag", strconv.FormatUint(i.Lag, 10)},
+			{"oldest", stamp(i.Oldest)},
+			{"age", age(i, time.Now())},
+			{"waiting", strconv.FormatUint(i.Waiting, 10)},
+			{"in flight", strconv.Itoa(i.InFlight)},
+			{"redelivered", strconv.Itoa(i.Redelivered)},
+			{"members", strconv.Itoa(i.Members)},
+			{"paused", pausedUntil(i)},
 		} {
 			if field[1] != "" {
 				fmt.Fprintf(&text, "%-16s %s\n", field[0], clean(field[1]))

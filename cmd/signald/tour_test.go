@@ -190,7 +190,7 @@ func (r *tour) startNode(command string) {
 	r.t.Helper()
 	ready := filepath.Join(r.dir, "ready.json")
 	r.out = new(buffer)
-	r.node = exec.Command("sh", "-c", "exec env "+command+" --ready-file "+ready) //nolint:noctx // it is ended, not cut off
+	r.node = exec.Command("sh", "-c", "exec env "+command+" --ready-file "+ready)
 	r.node.Dir, r.node.Stdout, r.node.Stderr = r.dir, r.out, r.out
 	r.node.Env = append(os.Environ(), "SIGNALD_NATS_LISTEN=127.0.0.1:0", "SIGNALD_HTTP_LISTEN=127.0.0.1:0")
 	if err := r.node.Start(); err != nil {
@@ -229,7 +229,7 @@ func curl() {
 		fmt.Fprintln(os.Stderr, "usage: curl -d DATA URL")
 		os.Exit(2)
 	}
-	res, err := http.Post(os.Args[3], "application/x-www-form-urlencoded", strings.NewReader(os.Args[2])) //nolint:noctx // as long as curl would
+	res, err := http.Post(os.Args[3], "application/x-www-form-urlencoded", strings.NewReader(os.Args[2]))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(7)

@@ -20,9 +20,9 @@ import (
 
 // What comes due is put by the engine under a subject of this kind.
 const (
-	kindDue   delivery.Kind = "publish"
-	dueSignal               = "signal" // a delayed signal; a schedule has the key of its name here
-	dueName                 = "due"    // of the consumer, and of dead letters
+	kindDue   = delivery.Kind("publish")
+	dueSignal = "signal" // a delayed signal; a schedule has the key of its name here
+	dueName   = "due"    // of the consumer, and of dead letters
 )
 
 const (
@@ -107,8 +107,9 @@ func transientDue(err error) bool {
 	switch fault.CodeOf(err) {
 	case fault.Unavailable, fault.Exhausted, fault.Internal, fault.Conflict:
 		return !fault.IsPermanent(err)
+	default:
+		return false
 	}
-	return false
 }
 
 // buryDue keeps what can't be published as a dead letter.

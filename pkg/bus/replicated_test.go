@@ -77,12 +77,11 @@ func TestReplicated(t *testing.T) {
 	for range 10 { // many at once
 		s := make1(t, "b", 7)
 		wg.Go(func() {
-			switch _, err := b.PublishIf(context.Background(), bus.ExpectSequence("b", 17), s); {
-			case err == nil:
-				won.Add(1)
-			default:
+			if _, err := b.PublishIf(context.Background(), bus.ExpectSequence("b", 17), s); err != nil {
 				wantCode(t, err, fault.Conflict)
+				return
 			}
+			won.Add(1)
 		})
 	}
 	wg.Wait()

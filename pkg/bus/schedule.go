@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -188,7 +189,7 @@ func (d Schedules) change(ctx context.Context, name string, paused bool) error {
 			return err
 		}
 		s.Paused = paused
-		err = d.put(ctx, s, func(h nats.Header) { h[jetstream.ExpectedLastSubjSeqHeader] = []string{fmt.Sprint(at)} })
+		err = d.put(ctx, s, func(h nats.Header) { h[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(at, 10)} })
 		if !fault.Is(err, fault.Conflict) {
 			return err
 		}

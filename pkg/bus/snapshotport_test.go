@@ -68,14 +68,14 @@ func TestSnapshotExportImport(t *testing.T) {
 func TestSnapshotDiff(t *testing.T) {
 	t.Parallel()
 	b := open(t)
-	make := func(id string, data int) *signal.Signal {
+	variant := func(id string, data int) *signal.Signal {
 		return make1(t, "a", data, signal.WithID(id), signal.At(time.Unix(1, 0)))
 	}
 	var first, second bytes.Buffer
-	for _, s := range []*signal.Signal{make("stays", 1), make("goes", 2), make("changes", 3), make("stays", 99), make("goes", 98)} {
+	for _, s := range []*signal.Signal{variant("stays", 1), variant("goes", 2), variant("changes", 3), variant("stays", 99), variant("goes", 98)} {
 		line(t, &first, s)
 	}
-	for _, s := range []*signal.Signal{make("new", 4), make("changes", 5), make("stays", 1), make("new", 97), make("newer", 6)} {
+	for _, s := range []*signal.Signal{variant("new", 4), variant("changes", 5), variant("stays", 1), variant("new", 97), variant("newer", 6)} {
 		line(t, &second, s)
 	}
 	for name, file := range map[string]*bytes.Buffer{"first": &first, "second": &second} {

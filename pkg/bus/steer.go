@@ -139,7 +139,7 @@ func (b *Bus) remake(ctx context.Context, live *jetstream.ConsumerInfo, at uint6
 		want.FilterSubjects, want.FilterSubject = []string{want.FilterSubject}, ""
 	}
 	var err error
-	for try := 0; try < 5; try++ {
+	for try := range 5 {
 		if try > 0 {
 			pause(ctx, try)
 		}

@@ -27,8 +27,10 @@ type world struct {
 func newWorld(n int) world {
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
 	return fill(n, rng, func() []string {
-		segs := []string{word(rng, "domain", 8+n/100), word(rng, "entity", 20), word(rng, "action", 12),
-			word(rng, "tenant", 16), word(rng, "v", 3)}
+		segs := []string{
+			word(rng, "domain", 8+n/100), word(rng, "entity", 20), word(rng, "action", 12),
+			word(rng, "tenant", 16), word(rng, "v", 3),
+		}
 		return segs[:3+rng.IntN(3)]
 	})
 }

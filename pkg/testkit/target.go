@@ -59,16 +59,15 @@ func (r Request) Signal(tb testing.TB) *signal.Signal {
 }
 
 func (r Request) String() string {
-	text := fmt.Sprintf("%d: %s %s", r.Number, r.Method, r.Path)
-	var textSb63 strings.Builder
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d: %s %s", r.Number, r.Method, r.Path)
 	for _, s := range r.Signals {
-		textSb63.WriteString(fmt.Sprintf(" %s(%s)", s.Type, s.ID))
+		fmt.Fprintf(&text, " %s(%s)", s.Type, s.ID)
 	}
-	text += textSb63.String()
 	if r.Fault != "" {
-		text += " -> " + r.Fault
+		text.WriteString(" -> " + r.Fault)
 	}
-	return text
+	return text.String()
 }
 
 type behaviour struct {
