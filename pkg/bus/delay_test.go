@@ -415,14 +415,14 @@ func TestExpiryBetweenAttempts(t *testing.T) {
 	sub := subscribe(t, b, "a", func(context.Context, *signal.Signal) error {
 		calls <- true
 		return errors.New("not now")
-	}, bus.Durable("d"), bus.MaxAttempts(5), bus.Backoff(400*time.Millisecond, 400*time.Millisecond))
-	publish(t, b, make1(t, "a", 1, signal.Expires(time.Now().Add(200*time.Millisecond))))
-	until(t, "the signal to expire", func() bool { return sub.Stats().Expired == 1 })
-	if st := sub.Stats(); len(calls) != 1 || st.Failed != 1 || st.Dead != 0 || st.InFlight != 0 {
+	}, bus.Durable("d"), bus.MaxAttempts(5), bus.Backoff(1500*time.Millisecond, 1500*time.Millisecond))
+	publish(t, b, make1(t, "a", 1, signal.Expires(time.Now().Add(time.Second))))
+	until(t, "the signal to expire", func() bool { st := sub.Stats(); return st.Expired == 1 && st.InFlight == 0 })
+	if st := sub.Stats(); len(calls) != 1 || st.Failed != 1 || st.Dead != 0 {
 		t.Errorf("%d calls, Stats() = %+v, want one call and one failure", len(calls), st)
 	}
 
-	s := make1(t, "a", 2, signal.Expires(time.Now().Add(time.Second)))
+	s := make1(t, "a", 2, signal.Expires(time.Now().Add(2*time.Second)))
 	quick := subscribe(t, b, "a", func(context.Context, *signal.Signal) error { return fault.Permanent(errors.New("no")) }, bus.Durable("quick"))
 	publish(t, b, s)
 	until(t, "a dead letter", func() bool { return quick.Stats().Dead == 1 })
