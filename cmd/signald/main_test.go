@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"), RequireExplicitExec: true, UpdateScripts: *update,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "ready": ready, "signal": send, "request": request, "occupy": occupy, "leftovers": leftovers,
+			"exits": exits, "ready": ready, "signal": send, "request": request, "delivered": delivered, "occupy": occupy, "leftovers": leftovers,
 		},
 	})
 }
@@ -117,6 +117,35 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s %s: %s, want %s", args[0], args[1], got, args[2])
 	}
 	ts.Logf("%s", got)
+}
+
+// delivered ID waits until every delivery of the signal has arrived.
+func delivered(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: delivered ID")
+	}
+	var report struct{ Routes []struct{ Status string } }
+	if !wait(func() bool {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, ts.Getenv("HTTP")+"/v1/signals/"+args[0]+"/why", nil)
+		ts.Check(err)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		defer func() { _ = res.Body.Close() }()
+		report.Routes = nil
+		if json.NewDecoder(res.Body).Decode(&report) != nil || len(report.Routes) == 0 {
+			return false
+		}
+		for _, r := range report.Routes {
+			if r.Status != "delivered" {
+				return false
+			}
+		}
+		return true
+	}) {
+		ts.Fatalf("%s is not delivered: %+v", args[0], report)
+	}
 }
 
 // occupy ADDRESS... keeps ports in use until the script ends, and sets ADDRESS to the last one.
