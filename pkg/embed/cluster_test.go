@@ -83,14 +83,21 @@ func TestClusterKeepsCopies(t *testing.T) {
 	}
 	servers := startAll(t, cfgs...)
 	_, js := connect(t, servers[0])
-	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
-	if err != nil {
-		t.Fatal(err)
+	deadline := time.Now().Add(30 * time.Second) // for elections, of which each may take ten
+	var leader string
+	for tick := time.NewTicker(100 * time.Millisecond); ; <-tick.C {
+		s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
+		if err == nil {
+			_, err = js.Publish(t.Context(), "s", nil)
+		}
+		if err == nil {
+			leader = s.CachedInfo().Cluster.Leader
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("create a stream of three copies: %v", err)
+		}
 	}
-	if _, err := js.Publish(t.Context(), "s", nil); err != nil {
-		t.Fatal(err)
-	}
-	leader := s.CachedInfo().Cluster.Leader
 	var survivor *embed.Server
 	for _, s := range servers {
 		if s.Name() == leader {
@@ -100,7 +107,7 @@ func TestClusterKeepsCopies(t *testing.T) {
 		}
 	}
 	_, js = connect(t, survivor)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline = time.Now().Add(30 * time.Second)
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		ack, err := js.Publish(ctx, "s", nil)

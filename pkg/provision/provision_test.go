@@ -20,8 +20,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// A server that is shut down while it sets up a mirror leaves this behind for some seconds.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).setupMirrorConsumer.func3"))
+	// A server that is shut down while it sets up or takes down a mirror or a source leaves
+	// these behind for some seconds.
+	const stream = "github.com/nats-io/nats-server/v2/server.(*stream)."
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction(stream+"setupMirrorConsumer.func3"),
+		goleak.IgnoreAnyFunction(stream+"trySetupSourceConsumer.func3"),
+		goleak.IgnoreAnyFunction(stream+"tryDeleteSourcingConsumer.func1"))
 }
 
 // server gives JetStream on a server of the test's own.
