@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -216,39 +215,53 @@ func TestRebuildDecideReplicated(t *testing.T) {
 	}
 }
 
-// serveCluster starts three servers that keep replicas for each other.
+// serveCluster starts three servers that keep replicas for each other. A port that somebody
+// else takes in the moment between being found and being used costs another try.
 func serveCluster(t *testing.T) []string {
 	t.Helper()
+	for range 3 {
+		if urls := tryCluster(t); urls != nil {
+			return urls
+		}
+	}
+	t.Fatal("no cluster came up on three sets of ports")
+	return nil
+}
+
+func tryCluster(t *testing.T) (urls []string) {
+	t.Helper()
 	var servers []*server.Server
-	var urls, routes []string
+	var ports []net.Listener
+	var routes []string
 	for range 3 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		routes = append(routes, "nats://"+l.Addr().String())
-		_ = l.Close()
+		ports, routes = append(ports, l), append(routes, "nats://"+l.Addr().String())
 	}
-	for i := range 3 {
-		at := must(url.Parse(routes[i]))
-		port, err := strconv.Atoi(at.Port())
-		if err != nil {
-			t.Fatal(err)
-		}
+	for i, l := range ports {
 		s, err := server.NewServer(&server.Options{
 			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true,
 			JetStream: true, StoreDir: t.TempDir(),
-			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port},
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port},
 			Routes:  server.RoutesFromStr(strings.Join(routes, ",")),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+		_ = l.Close()
 		s.Start()
 		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 		servers = append(servers, s)
-		if !s.ReadyForConnections(patience) {
-			t.Fatal("a server of the cluster is not ready")
+		if !s.ReadyForConnections(patience / 2) {
+			for _, l := range ports[i:] {
+				_ = l.Close()
+			}
+			for _, s := range servers {
+				s.Shutdown()
+			}
+			return nil
 		}
 		urls = append(urls, s.ClientURL())
 	}
@@ -258,13 +271,6 @@ func serveCluster(t *testing.T) []string {
 		})
 	})
 	return urls
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
 
 // The last signal of the type is gone, and with it what the engine would compare with.
