@@ -115,26 +115,26 @@ const suspicion = time.Second
 // fly runs the deliveries that have no verdict yet, side by side, and returns when each has
 // one or was stopped.
 func (a *Agent) fly(ctx context.Context, f *flight) {
-	var todo []int
+	var open []int
 	for i, v := range f.verdicts {
 		if v.Status == "" {
-			todo = append(todo, i)
+			open = append(open, i)
 		}
 	}
-	if len(todo) == 0 {
+	if len(open) == 0 {
 		return
 	}
 	a.flights.add(f)
 	defer a.flights.remove(f)
 	if f.m.Delivered >= suspectAfter {
-		a.flyCarefully(ctx, f, todo)
+		a.flyCarefully(ctx, f, open)
 		return
 	}
 	var wg sync.WaitGroup
-	for _, i := range todo[1:] {
+	for _, i := range open[1:] {
 		wg.Go(func() { a.deliver(ctx, f, i) })
 	}
-	a.deliver(ctx, f, todo[0]) // the common lone delivery needs no goroutine
+	a.deliver(ctx, f, open[0]) // the common lone delivery needs no goroutine
 	wg.Wait()
 }
 
@@ -142,20 +142,20 @@ func (a *Agent) fly(ctx context.Context, f *flight) {
 // that the one that ends the process takes no other with it: those before it have their
 // verdict when the signal comes again, and in the end it is the first one without. Then it
 // is given up. Without a journal nobody knows which one it is, and all are.
-func (a *Agent) flyCarefully(ctx context.Context, f *flight, todo []int) {
+func (a *Agent) flyCarefully(ctx context.Context, f *flight, open []int) {
 	if f.m.Delivered > crashLimit {
-		for n, i := range todo {
+		for n, i := range open {
 			f.runs[i].fatal = n == 0 || a.cfg.Journal == nil
 		}
 	}
 	var wg sync.WaitGroup
-	for n, i := range todo {
+	for n, i := range open {
 		done := make(chan struct{})
 		wg.Go(func() {
 			defer close(done)
 			a.deliver(ctx, f, i)
 		})
-		if n < len(todo)-1 {
+		if n < len(open)-1 {
 			waitFor(done, suspicion)
 			a.tell(ctx, f)
 		}
