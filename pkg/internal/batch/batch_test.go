@@ -94,13 +94,14 @@ func TestPublishStoresEachAndSaysWhere(t *testing.T) {
 	}
 }
 
-// TestSyncedStoreGetsBatches waits for a batch after both ways have been tried: on a noisy
-// machine a single comparison may go the wrong way, many do not.
+// TestSyncedStoreGetsBatches counts which way most groups go once both have been tried: on a
+// noisy machine a single comparison may go the wrong way, most do not.
 func TestSyncedStoreGetsBatches(t *testing.T) {
 	t.Parallel()
 	nc, stream := setup(t, embed.Sync)
 	p := publisher(t, nc)
-	const tried, rounds = 3, 40
+	const tried, rounds = 3, 24
+	batches := 0
 	for round := range rounds {
 		results := p.Publish(t.Context(), messages(500, "a"))
 		raw, err := stream.GetMsg(t.Context(), results[len(results)-1].Sequence)
@@ -108,10 +109,12 @@ func TestSyncedStoreGetsBatches(t *testing.T) {
 			t.Fatal(err)
 		}
 		if round >= tried && raw.Header.Get("Nats-Batch-Commit") != "" {
-			return
+			batches++
 		}
 	}
-	t.Errorf("the last of 500 messages came by itself %d times; a store that syncs each wants batches", rounds-tried)
+	if 2*batches <= rounds-tried {
+		t.Errorf("%d of %d groups of 500 went as a batch; a store that syncs each message wants most of them to", batches, rounds-tried)
+	}
 }
 
 func TestStreamThatRefusesBatches(t *testing.T) {
